@@ -1,0 +1,242 @@
+"""What every bijector of ours shares: weights on demand, log-dets, configuration."""
+
+import inspect
+import random
+import re
+import weakref
+from typing import Any, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+# TFP has no public name for its cache; see `_GraphCache` for why ours differs.
+from tensorflow_probability.python.internal import cache_util
+
+from tfp_flows import _checks
+from tfp_flows.serialization import decode_arguments, encode_arguments
+
+tfb = tfp.bijectors
+
+__all__ = ["Bijector", "draw_seed", "is_given", "learnable", "register"]
+
+register = keras.saving.register_keras_serializable("tfp_flows")
+
+
+class _GraphCache(cache_util.BijectorCacheWithGreedyAttrs):
+    """TFP's cache of results, for each graph on its own and never in eager mode.
+
+    TFP answers `inverse(forward(x))` and repeated calls from a cache keyed by the
+    tensor. In a graph that saves a network's second evaluation for the log-det. In
+    eager mode it would return what the weights were at the first call, and across
+    graphs it would hand out tensors of another graph.
+    """
+
+    _names = ("_forward_and_attributes", "_inverse_and_attributes")
+
+    def __init__(self) -> None:
+        super().__init__(*self._names)
+        self._by_graph: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+    def __get__(self, bijector: Any, bijector_class: Any = None) -> Any:
+        storage = None
+        if not tf.executing_eagerly():
+            graph = tf.compat.v1.get_default_graph()
+            storage = self._by_graph.setdefault(graph, cache_util.EphemeralDict())
+        return cache_util.BijectorCacheWithGreedyAttrs(
+            *self._names,
+            bijector=bijector,
+            bijector_class=bijector_class,
+            storage=storage,
+        )
+
+
+class Bijector(tfb.Bijector):
+    """Base of our bijectors, which act on vectors: points of shape `(..., d)`.
+
+    A subclass gives the mathematics, with value and log-det at once since they
+    share their work:
+
+    - `_build(event_size, dtype)`: checks `event_size` and creates the weights;
+    - `_forward_and_log_det(x)`: `(y, log|det ∂y/∂x|)`;
+    - `_inverse_and_log_det(y)`: `(x, log|det ∂x/∂y|)`.
+
+    The weights are created once: by the Flow that the bijector stands in, or by its
+    first input, whose width and dtype they take.
+
+    Args:
+      parameters: the constructor's `locals()`; its arguments in there are the
+        configuration.
+      event_ndims: 1 for a bijector of vectors, 0 for one of numbers.
+      is_constant_jacobian: whether the Jacobian matrix is the same everywhere.
+      dtype: of weights and points; that of the first input when None.
+      name: as in TFP.
+    """
+
+    _cache = _GraphCache()
+
+    def __init__(
+        self,
+        parameters: dict[str, Any],
+        *,
+        event_ndims: int = 1,
+        is_constant_jacobian: bool = False,
+        dtype: Any = None,
+        name: str | None = None,
+    ) -> None:
+        names = inspect.signature(type(self)).parameters
+        super().__init__(
+            forward_min_event_ndims=event_ndims,
+            is_constant_jacobian=is_constant_jacobian,
+            dtype=None if dtype is None else tf.as_dtype(dtype),
+            parameters={key: parameters[key] for key in names},
+            name=name or _snake_case(type(self).__name__),
+        )
+        self._event_size: int | None = None
+
+    @property
+    def event_size(self) -> int | None:
+        """Width of the points, or None before the weights exist."""
+        return self._event_size
+
+    def build(self, event_size: int, dtype: Any = None) -> None:
+        """Creates the weights for points of width `event_size`; once.
+
+        Args:
+          event_size: d, the width of the points.
+          dtype: of the weights: the constructor's when None, else float32.
+
+        Raises:
+          ValueError: the bijector cannot act on points of this width, or was built
+            for another.
+        """
+        if self._event_size is not None:
+            self._check_width(event_size)
+            return
+        event_size = _checks.positive_int(event_size, "event_size")
+        dtype = tf.as_dtype(self.dtype or dtype or tf.float32)
+        with tf.init_scope():  # out of any graph: weights outlive it
+            self._build(event_size, dtype)
+        self._dtype = dtype
+        self._event_size = event_size
+
+    def _check_width(self, width: int | None) -> None:
+        if width is not None and width != self._event_size:
+            raise ValueError(
+                f"{type(self).__name__} was built for points of width "
+                f"{self._event_size}. Received width {width}."
+            )
+
+    def _ready(self, points: tf.Tensor) -> None:
+        """Builds from the first points; checks the width of later ones."""
+        if points.shape.rank == 0:
+            raise ValueError(
+                f"{type(self).__name__} acts on points of shape (..., event_size). "
+                "Received a scalar."
+            )
+        width = points.shape[-1] if points.shape.rank is not None else None
+        if self._event_size is not None:
+            self._check_width(width)
+        elif width is None:
+            raise ValueError(
+                f"{type(self).__name__} cannot take its width from points of unknown "
+                "width. Remedy: call `build(event_size)` first."
+            )
+        else:
+            self.build(width, points.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments as plain data; weights are not in it."""
+        return encode_arguments(self.parameters)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Returns a new bijector from what `get_config` returned."""
+        return cls(**decode_arguments(config))
+
+    # What subclasses give.
+
+    def _build(self, event_size: int, dtype: tf.DType) -> None:
+        raise NotImplementedError
+
+    def _forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        raise NotImplementedError
+
+    def _inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        raise NotImplementedError
+
+    # What TFP calls.
+
+    def _forward_and_attributes(self, x: tf.Tensor) -> tuple[tf.Tensor, dict]:
+        self._ready(x)
+        y, log_det = self._forward_and_log_det(x)
+        return y, {"ildj": -log_det}
+
+    def _inverse_and_attributes(self, y: tf.Tensor) -> tuple[tf.Tensor, dict]:
+        self._ready(y)
+        x, log_det = self._inverse_and_log_det(y)
+        return x, {"ildj": log_det}
+
+    def _forward_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
+        cache = self._cache
+        kept = cache.forward(x)  # the attributes live as long as this value
+        log_det = -cache.forward_attributes(x)["ildj"]
+        del kept
+        return log_det
+
+    def _inverse_log_det_jacobian(self, y: tf.Tensor) -> tf.Tensor:
+        cache = self._cache
+        kept = cache.inverse(y)
+        log_det = cache.inverse_attributes(y)["ildj"]
+        del kept
+        return log_det
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
+        return {}  # the weights have no batch axes
+
+    def _get_parameterization(self) -> int:
+        # Equal arguments do not make equal bijectors: each has weights of its own.
+        return id(self)
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def is_given(value: Any) -> bool:
+    """Whether a parameter is the caller's own tensor or variable, to be used as is."""
+    kinds = (tf.Variable, keras.Variable, tfp.util.DeferredTensor, tf.Tensor)
+    return isinstance(value, kinds)
+
+
+def learnable(value: Any, dtype: tf.DType, *, trainable: bool, name: str) -> Any:
+    """Returns `value` as a variable, or as it is when the caller made one already.
+
+    Args:
+      value: a number, an array, or the caller's variable or tensor.
+      dtype: of the variable.
+      trainable: whether training may move the variable.
+      name: of the variable.
+    """
+    if is_given(value):
+        return value
+    return tf.Variable(
+        np.asarray(value, dtype.as_numpy_dtype), trainable=trainable, name=name
+    )
+
+
+def draw_seed(seed: int | None) -> int:
+    """Returns `seed`, or one drawn from Python's generator.
+
+    `keras.utils.set_random_seed` therefore makes every default reproducible.
+
+    Raises:
+      ValueError: `seed` is not a whole number ≥ 0.
+    """
+    if seed is None:
+        return random.randrange(2**31)
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"`seed` must be a whole number ≥ 0. Received: {seed!r}.")
+    return int(seed)

@@ -1,0 +1,107 @@
+"""LeakyReLU: an invertible kink at zero, with a learned slope below it."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfp_flows.bijectors.base import Bijector, draw_seed, is_given, learnable, register
+
+__all__ = ["LeakyReLU"]
+
+
+@register
+class LeakyReLU(Bijector):
+    """Scales every negative coordinate by a learned positive slope.
+
+    Forward, base to data, elementwise, with a the slope::
+
+        y = x        where x ≥ 0
+        y = a · x    where x < 0
+        log|det ∂y/∂x| = log a, summed over the negative coordinates
+
+    What is learned is log a, so that no step of training can leave a > 0.
+
+    Args:
+      slope: a > 0, one number or one a coordinate, shape `()` or `(event_size,)`;
+        learned. A variable or tensor is used as it is, and must stay positive by
+        itself (`tfp.util.TransformedVariable`). Drawn from Uniform(0, 0.9) when None.
+      seed: of the draw, when `slope` is None.
+      trainable: False freezes the slope.
+      dtype: float32 or float64; that of the first input when None.
+      name: as in TFP.
+
+    Raises:
+      ValueError: a slope that is not positive, or not one a coordinate.
+
+    Example:
+      >>> bijector = LeakyReLU(0.5)
+      >>> bijector.forward([[2.0, -2.0]]).numpy().tolist()
+      [[2.0, -1.0]]
+      >>> bijector.forward_log_det_jacobian([[-2.0, -2.0]], 1).numpy().round(4).tolist()
+      [-1.3863]
+
+    Source: Maas, Hannun and Ng (2013), "Rectifier nonlinearities improve neural
+    network acoustic models", eq. 2; as a flow, Jang (2018), "Normalizing flows
+    tutorial, part 2".
+    """
+
+    def __init__(
+        self,
+        slope: Any = None,
+        *,
+        seed: int | None = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        name: str | None = None,
+    ) -> None:
+        if slope is None:
+            # 1 - U lies in (0, 1], which keeps the slope off zero.
+            generator = np.random.default_rng(draw_seed(seed))
+            slope = float(0.9 * (1.0 - generator.uniform()))
+        if not is_given(slope):
+            values = np.asarray(slope, np.float64)
+            if values.ndim > 1 or not (np.isfinite(values) & (values > 0)).all():
+                raise ValueError(
+                    "`slope` must be one positive number, or one a coordinate. "
+                    f"Received: {slope!r}."
+                )
+        super().__init__(locals(), event_ndims=0, dtype=dtype, name=name)
+        self._trainable = trainable
+        self._slope = slope
+
+    def _build(self, event_size: int, dtype: tf.DType) -> None:
+        shape = tuple(np.shape(self._slope))
+        if shape not in ((), (1,), (event_size,)):
+            raise ValueError(
+                f"`slope` must have shape () or ({event_size},) for points of width "
+                f"{event_size}. Received shape {shape}."
+            )
+        if not is_given(self._slope):
+            self._log_slope = learnable(
+                np.log(self._slope), dtype, trainable=self._trainable, name="log_slope"
+            )
+
+    def _check_width(self, width: int | None) -> None:
+        if np.shape(self._slope) not in ((), (1,)):
+            super()._check_width(width)  # one slope serves every width
+
+    def _current_log_slope(self) -> tf.Tensor:
+        if is_given(self._slope):
+            return tf.math.log(tf.convert_to_tensor(self._slope))
+        return tf.convert_to_tensor(self._log_slope)
+
+    def _scaled(self, x: tf.Tensor, sign: int) -> tuple[tf.Tensor, tf.Tensor]:
+        log_slope = sign * self._current_log_slope()
+        log_det = tf.where(x < 0, log_slope, tf.zeros([], x.dtype))
+        return x * tf.where(x < 0, tf.exp(log_slope), tf.ones([], x.dtype)), log_det
+
+    def _forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return self._scaled(x, +1)
+
+    def _inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return self._scaled(y, -1)
+
+    def _batch_shape(self, x_event_ndims: int) -> tf.TensorShape:
+        shape = np.shape(self._slope)
+        return tf.TensorShape(shape[: max(0, len(shape) - x_event_ndims)])

@@ -1,0 +1,168 @@
+"""What a list of bijectors and a base say about each other: size, dtype, names."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows import _checks
+
+__all__ = ["as_base", "infer_dtype", "infer_event_size", "stage_names"]
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+
+def infer_dtype(
+    dtype: Any, base: tfd.Distribution | None, bijectors: Sequence[tfb.Bijector]
+) -> tf.DType:
+    """Returns the one floating dtype of a flow.
+
+    Raises:
+      ValueError: two of its parts, or one of them and `dtype`, disagree.
+    """
+    parts = [] if base is None else [("base", base)]
+    parts += [(f"bijector {i}", b) for i, b in enumerate(bijectors)]
+    said = {} if dtype is None else {"`dtype`": tf.as_dtype(dtype)}
+    for where, part in parts:
+        own = part.dtype
+        if isinstance(own, tf.DType) and own.is_floating:
+            said[f"{where} ({_class_name(part)})"] = own
+    if len(set(said.values())) > 1:
+        listed = ", ".join(f"{where}: {own.name}" for where, own in said.items())
+        raise ValueError(
+            f"All parts of a flow must have one dtype. Received {listed}. Remedy: give "
+            "TFP's parameters as arrays of that dtype, such as np.float64(2.0)."
+        )
+    result = next(iter(said.values()), tf.as_dtype(keras.config.floatx()))
+    if result not in (tf.float32, tf.float64):
+        raise ValueError(f"`dtype` must be float32 or float64. Received: {result.name}.")
+    return result
+
+
+def infer_event_size(
+    event_size: int | None,
+    base: tfd.Distribution | None,
+    bijectors: Sequence[tfb.Bijector],
+) -> int:
+    """Returns the width of a flow's points.
+
+    Raises:
+      TypeError: `base` is not a distribution.
+      ValueError: its parts disagree, or none of them tells.
+    """
+    said = {}
+    if event_size is not None:
+        said["`event_size`"] = _checks.positive_int(event_size, "event_size")
+    if base is not None:
+        if not isinstance(base, tfd.Distribution):
+            raise TypeError(
+                "`base` must be a TFP distribution. "
+                f"Received: {type(base).__name__} {base!r}."
+            )
+        shape = [*base.batch_shape, *base.event_shape]
+        if len(shape) == 1:
+            said[f"base ({_class_name(base)})"] = shape[0]
+    for i, bijector in enumerate(bijectors):
+        size = _size_of(bijector)
+        if size is not None:
+            said[f"bijector {i} ({_class_name(bijector)})"] = size
+    if not said:
+        raise ValueError(
+            "`event_size` is needed: neither the base nor a bijector tells the width "
+            "of the points. Remedy: Flow(bijectors, event_size=2)."
+        )
+    if len(set(said.values())) > 1:
+        listed = ", ".join(f"{where}: {size}" for where, size in said.items())
+        raise ValueError(f"The parts of a flow must have one event size. Received {listed}.")
+    return next(iter(said.values()))
+
+
+def _size_of(bijector: tfb.Bijector) -> int | None:
+    """Returns the width that a bijector's parameters fix, or None."""
+    own = getattr(bijector, "event_size", None)
+    if own is not None:
+        return own
+    nested = getattr(bijector, "bijectors", None)
+    if nested is None:
+        inner = getattr(bijector, "bijector", None)
+        nested = [] if inner is None else [inner]
+    if isinstance(nested, (list, tuple)) and nested:
+        sizes = [_size_of(part) for part in nested]
+        return next((size for size in sizes if size is not None), None)
+    return _size_of_parameters(bijector)
+
+
+def _size_of_parameters(bijector: tfb.Bijector) -> int | None:
+    """Returns the last axis of the parameters that act on vectors."""
+    try:
+        if bijector.forward_min_event_ndims == 0:
+            shape = bijector.experimental_batch_shape(x_event_ndims=0)
+            return shape[-1] if shape.rank and shape[-1] != 1 else None
+        for name, kind in bijector.parameter_properties().items():
+            shape = tf.TensorShape(getattr((bijector.parameters or {}).get(name), "shape", None))
+            ndims = kind.event_ndims
+            if isinstance(ndims, int) and ndims >= 1 and shape.rank:
+                return shape[-1]
+    except (NotImplementedError, TypeError, ValueError, AttributeError):
+        pass  # a user's bijector need not tell its parameters' shapes
+    return None
+
+
+def as_base(
+    base: tfd.Distribution | None, event_size: int, dtype: tf.DType
+) -> tfd.Distribution:
+    """Returns a distribution of vectors `(event_size,)`, without batch axes.
+
+    Raises:
+      ValueError: `base` cannot be made one.
+    """
+    if base is None:
+        return tfd.MultivariateNormalDiag(
+            loc=tf.zeros([event_size], dtype), scale_diag=tf.ones([event_size], dtype)
+        )
+    batch, event = base.batch_shape.as_list(), base.event_shape.as_list()
+    if batch == [] and event == [event_size]:
+        return base
+    if batch == [event_size] and event == []:
+        return tfd.Independent(base, 1)
+    if batch == [] and event == []:
+        return tfd.Sample(base, [event_size])
+    raise ValueError(
+        f"`base` must be a distribution of points of width {event_size}, or of single "
+        f"numbers. Received batch shape {batch} and event shape {event}."
+    )
+
+
+def stage_names(bijectors: Sequence[tfb.Bijector]) -> list[str]:
+    """Returns a name for each bijector: the user's own, else its class.
+
+    Different bijectors of one name are numbered in the order of the list, so that
+    each can be told from the others after a shuffle.
+    """
+    distinct = {id(bijector): _name_of(bijector) for bijector in bijectors}
+    repeated = {name for name, n in Counter(distinct.values()).items() if n > 1}
+    numbers: Counter = Counter()
+    for key, name in distinct.items():
+        if name in repeated:
+            numbers[name] += 1
+            distinct[key] = f"{name} {numbers[name]}"
+    return [distinct[id(bijector)] for bijector in bijectors]
+
+
+def _name_of(bijector: tfb.Bijector) -> str:
+    class_name = _class_name(bijector)
+    given = (bijector.parameters or {}).get("name")
+    is_wrapper = class_name in ("Chain", "Invert")  # these put names together
+    if given and not is_wrapper and given.replace("_", "") != class_name.lower():
+        return given
+    if class_name == "Invert":
+        return f"Invert({_name_of(bijector.bijector)})"
+    return class_name
+
+
+def _class_name(value: Any) -> str:
+    return type(value).__name__.lstrip("_")

@@ -1,0 +1,72 @@
+"""Named densities to test flows on, with samples, exact log_prob and entropy."""
+
+import inspect
+from typing import Any
+
+from .._checks import pick
+from ._closed_forms import (
+    bimodal_1d,
+    checkerboard,
+    circles,
+    eight_gaussians,
+    quadratic,
+    rings,
+)
+from ._curves import swiss_roll, two_moons, two_spirals
+from ._density import Density
+from ._pinwheel import pinwheel
+
+_MAKERS = {
+    maker.__name__: maker
+    for maker in (
+        bimodal_1d,
+        checkerboard,
+        circles,
+        eight_gaussians,
+        pinwheel,
+        quadratic,
+        rings,
+        swiss_roll,
+        two_moons,
+        two_spirals,
+    )
+}
+
+__all__ = ["Density", "make", "names", *_MAKERS]
+
+
+def names() -> list[str]:
+    """Returns the names that `make` knows, in alphabetical order.
+
+    Example:
+      >>> names()[:3]
+      ['bimodal_1d', 'checkerboard', 'circles']
+    """
+    return sorted(_MAKERS)
+
+
+def make(name: str, **parameters: Any) -> Density:
+    """Returns the named density.
+
+    Args:
+      name: one of `names()`.
+      **parameters: those of the function of that name in this module.
+
+    Returns:
+      A Density.
+
+    Raises:
+      ValueError: there is no such name or parameter, or its value is out of range.
+
+    Example:
+      >>> density = make("two_moons", noise=0.1)
+      >>> density.event_size
+      2
+    """
+    maker = _MAKERS[pick(name, _MAKERS, "density")]
+    known = list(inspect.signature(maker).parameters)
+    for parameter in parameters:
+        if not known:
+            raise ValueError(f"{name} takes no parameters. Received: {parameter!r}.")
+        pick(parameter, known, f"parameter of {name}")
+    return maker(**parameters)

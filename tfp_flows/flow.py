@@ -1,0 +1,667 @@
+"""Flow: a chain of bijectors on a base distribution, as a Keras model."""
+
+import dataclasses
+import functools
+import os
+import random
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows import _checks
+from tfp_flows.composition import as_base, infer_dtype, infer_event_size, stage_names
+from tfp_flows.serialization import Decoder, Encoder, copy_objects
+from tfp_flows.tracking import Adoption, TFPLayer
+
+__all__ = ["Flow", "NegativeLogLikelihood", "Stage"]
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+# Points evaluated at once by `log_prob` and `sample`: bounds the memory.
+_CHUNK = 2**16
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What the base distribution has become after one more bijector.
+
+    Attributes:
+      name: of the bijector; of the base distribution at stage 0.
+      bijector: the bijector that led here; None at stage 0.
+      samples: `(n, event_size)`, the same n points at every stage, row by row.
+      log_prob: `(n,)`, log-density of this stage at its samples, in nats.
+      log_det: `(n,)`, log|det| of this stage's bijector, forward, at the samples
+        of the stage before; 0 at stage 0.
+      distribution: of this stage, for densities elsewhere; shares the weights.
+    """
+
+    name: str
+    bijector: tfb.Bijector | None
+    samples: tf.Tensor
+    log_prob: tf.Tensor
+    log_det: tf.Tensor
+    distribution: tfd.Distribution
+
+
+@keras.saving.register_keras_serializable("tfp_flows")
+class NegativeLogLikelihood(keras.losses.Loss):
+    """The loss of every Flow: -log_prob in nats, averaged over the batch."""
+
+    def __init__(
+        self, reduction: str = "sum_over_batch_size", name: str = "nll", dtype: Any = None
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns `-y_pred`; a density has no target, so `y_true` is not read."""
+        return -y_pred
+
+
+@keras.saving.register_keras_serializable("tfp_flows")
+class Flow(keras.Model):
+    """A distribution built from a base by a chain of bijectors, fitted by Keras.
+
+    With z from the base and f₁, …, f_K the bijectors in sampling order::
+
+        x = f_K(… f₂(f₁(z)))
+        log p(x) = log p_base(z) - Σ_k log|det ∂f_k|
+
+    x is the data side and z the base side, everywhere.
+
+    Args:
+      bijectors: in sampling order, base to data; ours, TFP's, or a user's, nested
+        as TFP allows. Each must keep the width of the points.
+      base: distribution of z, with event shape `(event_size,)`, or of one
+        coordinate, with event shape `()`, which is then used independently for
+        each. Standard normal when None. Its variables are learned too.
+      event_size: d, the width of the points; taken from the base or the bijectors
+        when None.
+      context_size: 0; conditional flows are not part of this version.
+      dtype: "float32" or "float64"; taken from the base or the bijectors when None,
+        else Keras's `floatx`.
+      name: of the model.
+
+    Raises:
+      TypeError: something in the list is not a bijector, or `base` is not a
+        distribution.
+      ValueError: sizes or dtypes that contradict each other, or cannot be told.
+
+    Example:
+      >>> import numpy as np, tfp_flows as tfpf
+      >>> tfb = tfpf.flow.tfb
+      >>> flow = tfpf.Flow([tfb.Scale([2.0, 1.5]), tfpf.bijectors.Rotation2D(0.5)])
+      >>> flow.sample(3, seed=0).shape
+      TensorShape([3, 2])
+      >>> flow.log_prob(np.zeros((1, 2))).numpy().round(4).tolist()
+      [-2.9365]
+      >>> [stage.name for stage in flow.stages()]
+      ['MultivariateNormalDiag', 'Scale', 'Rotation2D']
+
+    Source: Papamakarios et al. (2021), "Normalizing flows for probabilistic modeling
+    and inference", eq. 1-9.
+    """
+
+    def __init__(
+        self,
+        bijectors: Sequence[tfb.Bijector],
+        base: tfd.Distribution | None = None,
+        event_size: int | None = None,
+        context_size: int = 0,
+        dtype: Any = None,
+        name: str | None = None,
+    ) -> None:
+        bijectors = _as_bijectors(bijectors)
+        if context_size != 0:
+            raise ValueError(
+                "`context_size` must be 0: conditional flows are not part of this "
+                f"version. Received: {context_size!r}."
+            )
+        dtype = infer_dtype(dtype, base, bijectors)
+        event_size = infer_event_size(event_size, base, bijectors)
+        super().__init__(name=name, dtype=dtype.name)
+        self.event_size = event_size
+        self.base = as_base(base, event_size, dtype)
+        self._bijectors = bijectors
+        self._stage_names = (type(self.base).__name__.lstrip("_"), *stage_names(bijectors))
+        self._distribution = tfd.TransformedDistribution(
+            self.base, tfb.Chain(list(reversed(bijectors))), name=self.name
+        )
+        self._track()
+        self._make_graphs()
+        self.built = True
+
+    def _track(self) -> None:
+        """Creates every weight and makes it Keras's."""
+        adoption = Adoption()
+        layer_of: dict[int, TFPLayer] = {}
+        for i, part in enumerate((self.base, *self.bijectors)):
+            if id(part) not in layer_of:
+                # Keras makes scope names of layer names.
+                label = re.sub(r"[^A-Za-z0-9.]+", "_", self._stage_names[i]).strip("_")
+                layer_of[id(part)] = TFPLayer(
+                    part, adoption, name=f"f{i}_{label}" if i else label, dtype=self.dtype
+                )
+        self._parts = list(layer_of.values())
+        for layer in self._parts:
+            layer.build((None, self.event_size))
+
+    def _make_graphs(self) -> None:
+        points = tf.TensorSpec([None, self.event_size], self.dtype)
+        count, seed = tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int32)
+        self._log_prob_graph = _graph(self._distribution.log_prob, points)
+        self._base_graph = _graph(lambda n, s: self.base.sample(n, seed=s), count, seed)
+        self._forward_graph = _graph(self._distribution.bijector.forward, points)
+        self._stages_graph = _graph(self._walk, points)
+
+    @property
+    def bijectors(self) -> tuple[tfb.Bijector, ...]:
+        """The bijectors in sampling order, base to data."""
+        return tuple(self._bijectors)  # Keras wraps what it holds
+
+    @property
+    def distribution(self) -> tfd.TransformedDistribution:
+        """The distribution itself, for TFP; it shares the weights."""
+        return self._distribution
+
+    # Keras
+
+    def call(self, inputs: Any, training: bool | None = None) -> tf.Tensor:
+        """Returns `log_prob` of the inputs, `(n,)`, in nats."""
+        return self._distribution.log_prob(_x_of(inputs))
+
+    def compile(self, optimizer: Any = "adam", loss: Any = None, **kwargs: Any) -> None:
+        """Configures training; the loss is the mean of -log_prob, in nats.
+
+        Args:
+          optimizer: Keras optimizer or its name.
+          loss: None; the loss is fixed.
+          **kwargs: as for `keras.Model.compile`. XLA is off unless `jit_compile` is
+            given: on a CPU it is slower here.
+
+        Raises:
+          ValueError: another loss is asked for.
+        """
+        if loss is None:
+            loss = NegativeLogLikelihood()
+        if not isinstance(loss, NegativeLogLikelihood):
+            raise ValueError(
+                f"`loss` must be None: a Flow is fitted by -log_prob. Received: {loss!r}."
+            )
+        kwargs.setdefault("jit_compile", False)
+        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as the saved flow was; Keras calls this when it loads one."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.trainable_variables:
+            self.optimizer.build(self.trainable_variables)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """Returns -log_prob, weighted and averaged, plus the layers' own losses."""
+        if y is not None and sample_weight is None:
+            raise ValueError(_NO_TARGETS)
+        return super().compute_loss(
+            x, y=y_pred, y_pred=y_pred, sample_weight=sample_weight, training=training
+        )
+
+    def fit(
+        self,
+        x: Any = None,
+        y: None = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Fits the weights to data, by Keras's own `fit`.
+
+        Args:
+          x: points `(n, event_size)` as NumPy, pandas or tensors, or a
+            `tf.data.Dataset` of batches; with weights in a dataset as
+            `(x, anything, sample_weight)`.
+          y: None: a density has no targets.
+          batch_size: points a step; 32 when None, as in Keras.
+          epochs: passes over the data.
+          **kwargs: as for `keras.Model.fit`: `validation_split`, `validation_data`
+            (points, or `(points, None, weights)`), `callbacks`, `sample_weight`, …
+
+        Returns:
+          Keras's History; "loss" is the mean of -log_prob in nats.
+
+        Raises:
+          ValueError: the chain has nothing to learn; or points of the wrong width,
+            none at all, or NaN or infinite ones.
+          TypeError: points that are not numbers.
+        """
+        if not self.trainable_variables:
+            raise ValueError(
+                "Nothing to fit: no stage has a trainable weight "
+                f"({', '.join(self._stage_names)}). Remedy: give parameters as numbers "
+                "to bijectors of tfp_flows, or as tf.Variable to TFP's."
+            )
+        x, weights = self._at_the_door(x, y, kwargs.pop("sample_weight", None))
+        validation = kwargs.pop("validation_data", None)
+        if validation is not None:
+            validation = self._validation_at_the_door(validation)
+        if self._loses_precision(x):
+            split = kwargs.pop("validation_split", 0.0)
+            x, weights, validation = self._as_datasets(
+                x, weights, validation, split, batch_size, kwargs.pop("shuffle", True)
+            )
+            batch_size = None
+        if isinstance(x, tf.data.Dataset):
+            kwargs["shuffle"] = False  # a dataset says itself in which order it comes
+        return super().fit(
+            x,
+            batch_size=batch_size,
+            epochs=epochs,
+            sample_weight=weights,
+            validation_data=validation,
+            **kwargs,
+        )
+
+    def evaluate(self, x: Any = None, y: None = None, **kwargs: Any) -> Any:
+        """Returns the mean of -log_prob in nats, by Keras's own `evaluate`.
+
+        Args and errors are those of `fit`.
+        """
+        if not kwargs.get("_use_cached_eval_dataset"):
+            x, weights = self._at_the_door(x, y, kwargs.pop("sample_weight", None))
+            if self._loses_precision(x):
+                size = kwargs.pop("batch_size", None) or 32
+                x, weights = _dataset(x, weights).batch(size), None
+            kwargs["sample_weight"] = weights
+        return super().evaluate(x, **kwargs)
+
+    def _at_the_door(self, x: Any, y: Any, weights: Any) -> tuple[Any, Any]:
+        """Returns checked points and weights; datasets and generators pass."""
+        if y is not None:
+            raise ValueError(_NO_TARGETS)
+        if isinstance(x, dict) and set(x) == {"x"}:
+            x = x["x"]
+        if not _is_array(x):
+            return x, weights
+        x = _checks.as_points(x, self.event_size, dtype=self.dtype)
+        if x.ndim != 2:
+            raise ValueError(
+                f"`x` must have shape (n, {self.event_size}). Received shape {x.shape}."
+            )
+        if weights is not None:
+            weights = np.asarray(weights, dtype=self.dtype)
+            valid = weights.shape in ((len(x),), (len(x), 1))
+            if not valid or not np.isfinite(weights).all() or (weights < 0).any():
+                raise ValueError(
+                    f"`sample_weight` must be {len(x)} finite numbers ≥ 0. Received "
+                    f"shape {weights.shape}."
+                )
+            weights = weights.reshape(-1)
+        return x, weights
+
+    def _validation_at_the_door(self, data: Any) -> Any:
+        if isinstance(data, (tuple, list)) and not isinstance(data[0], (int, float)):
+            x, y, weights = (*data, None, None)[:3] if isinstance(data, tuple) else (
+                data,
+                None,
+                None,
+            )
+        else:
+            x, y, weights = data, None, None
+        x, weights = self._at_the_door(x, y, weights)
+        return (x, None, weights) if _is_array(x) else x
+
+    def _loses_precision(self, x: Any) -> bool:
+        """Whether Keras would round the points on their way in."""
+        return _is_array(x) and self.dtype != keras.config.floatx()
+
+    def _as_datasets(
+        self,
+        x: np.ndarray,
+        weights: np.ndarray | None,
+        validation: Any,
+        split: float,
+        batch_size: int | None,
+        shuffle: bool,
+    ) -> tuple[Any, None, Any]:
+        """Returns what `fit` takes as datasets, which keep their dtype."""
+        batch_size = batch_size or 32
+        if split and validation is None:
+            at = int(len(x) * (1.0 - split))
+            held_out = weights if weights is None else weights[at:]
+            validation = (x[at:], None, held_out)
+            x, weights = x[:at], weights if weights is None else weights[:at]
+        if isinstance(validation, tuple):
+            validation = _dataset(validation[0], validation[2]).batch(batch_size)
+        points = _dataset(x, weights)
+        if shuffle:
+            points = points.shuffle(len(x))
+        return points.batch(batch_size).prefetch(1), None, validation
+
+    # Densities and samples
+
+    def log_prob(self, x: Any, *, batch_size: int | None = None) -> tf.Tensor:
+        """Returns the log-density at points, in nats.
+
+        Args:
+          x: points `(..., event_size)`.
+          batch_size: points computed at once; 65,536 when None.
+
+        Returns:
+          A tensor of shape `(...)`. Gradients flow to `x` and to the weights.
+
+        Raises:
+          ValueError: points of the wrong width, none, or NaN or infinite ones.
+          TypeError: points that are not numbers.
+        """
+        if tf.is_tensor(x) and not hasattr(x, "numpy"):  # inside somebody's graph
+            return self._distribution.log_prob(tf.cast(x, self.dtype))
+        checked = _checks.as_points(x, self.event_size, dtype=self.dtype)
+        # Gradients need the caller's own tensor.
+        points = tf.cast(x, self.dtype) if tf.is_tensor(x) else tf.constant(checked)
+        flat = tf.reshape(points, [-1, self.event_size])
+        chunks = [
+            self._log_prob_graph(flat[start:stop])
+            for start, stop in _chunks(flat.shape[0], batch_size)
+        ]
+        return tf.reshape(tf.concat(chunks, 0), checked.shape[:-1])
+
+    def sample(
+        self, n: int, *, seed: int | None = None, batch_size: int | None = None
+    ) -> tf.Tensor:
+        """Returns n points drawn from the flow, `(n, event_size)`.
+
+        Args:
+          n: how many, at least 1.
+          seed: whole number ≥ 0: the same draws each time; drawn when None.
+          batch_size: points computed at once; 65,536 when None.
+
+        Raises:
+          ValueError: `n` or `seed` is out of its range.
+        """
+        n = _checks.positive_int(n, "n")
+        seed = _as_seed(seed)
+        if batch_size is None and n <= _CHUNK:
+            return self._forward_graph(self._base_graph(n, seed))
+        return tf.concat(
+            [
+                self._forward_graph(self._base_graph(stop - start, seed + [0, i]))
+                for i, (start, stop) in enumerate(_chunks(n, batch_size))
+            ],
+            0,
+        )
+
+    def stages(self, n: int = 1000, *, seed: int | None = 0) -> list[Stage]:
+        """Returns the distribution after every bijector, with samples that flow along.
+
+        Args:
+          n: number of points.
+          seed: of the base's draw.
+
+        Returns:
+          A list of `Stage`: the base, then one for each bijector. Row i of the
+          samples is the same point at every stage.
+        """
+        z = self._base_graph(_checks.positive_int(n, "n"), _as_seed(seed))
+        steps = self._stages_graph(z)
+        return [
+            Stage(name, bijector, *step, distribution)
+            for name, bijector, step, distribution in zip(
+                self._stage_names,
+                (None, *self.bijectors),
+                steps,
+                self._stage_distributions(),
+                strict=True,
+            )
+        ]
+
+    def _walk(self, z: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+        log_prob = self.base.log_prob(z)
+        steps = [(z, log_prob, tf.zeros_like(log_prob))]
+        for bijector in self.bijectors:
+            log_det = bijector.forward_log_det_jacobian(z, event_ndims=1)
+            log_det += tf.zeros_like(log_prob)  # TFP's constant ones are scalars
+            z, log_prob = bijector.forward(z), log_prob - log_det
+            steps.append((z, log_prob, log_det))
+        return steps
+
+    def _stage_distributions(self) -> Iterator[tfd.Distribution]:
+        yield self.base
+        for k in range(1, len(self.bijectors)):
+            chain = tfb.Chain(list(reversed(self.bijectors[:k])))
+            yield tfd.TransformedDistribution(self.base, chain)
+        if self.bijectors:
+            yield self._distribution
+
+    # Orders
+
+    def reordered(self, order: Sequence[int]) -> Self:
+        """Returns an independent copy with the bijectors in another order.
+
+        Args:
+          order: permutation of 0..K-1, in sampling order: `order[0]` is the index of
+            the bijector that comes first after the base.
+
+        Returns:
+          A Flow with weights of its own that start at the values of these. Stages
+          keep their names.
+
+        Raises:
+          ValueError: `order` is not a permutation.
+        """
+        count = len(self.bijectors)
+        order = [int(i) for i in order]
+        if sorted(order) != list(range(count)):
+            raise ValueError(
+                f"`order` must be a permutation of 0..{count - 1}. Received: {order}."
+            )
+        base, bijectors = copy_objects([self.base, list(self.bijectors)])
+        copy = type(self)(
+            [bijectors[i] for i in order],
+            base=base,
+            event_size=self.event_size,
+            dtype=self.dtype,
+        )
+        names = self._stage_names
+        copy._stage_names = (names[0], *(names[1 + i] for i in order))
+        mine, theirs = self._layers_in_order(), copy._layers_in_order()
+        for target, i in zip(theirs, [0, *(1 + i for i in order)], strict=True):
+            target.set_weights(mine[i].get_weights())
+        return copy
+
+    def shuffled(self, *, seed: int | None = None) -> Self:
+        """Returns an independent copy with the bijectors in a random other order.
+
+        Args:
+          seed: of the order; drawn when None.
+        """
+        count = len(self.bijectors)
+        rng = np.random.default_rng(_python_seed(seed))
+        order = rng.permutation(count)
+        while count > 1 and (order == np.arange(count)).all():
+            order = rng.permutation(count)
+        return self.reordered(order)
+
+    def _layers_in_order(self) -> list[TFPLayer]:
+        by_object = {id(layer.tfp_object): layer for layer in self._parts}
+        return [by_object[id(part)] for part in (self.base, *self.bijectors)]
+
+    # Files
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the flow's structure as plain data; weights are saved beside it."""
+        return {
+            "name": self.name,
+            "dtype": self.dtype,
+            "event_size": self.event_size,
+            "stage_names": list(self._stage_names),
+            "structure": Encoder().encode([self.base, list(self.bijectors)], "the flow"),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Returns the flow that `get_config` described, with its weights at zero.
+
+        Raises:
+          ValueError: it names a class that is neither ours, TFP's or Keras's, nor
+            registered with Keras or passed in by the caller.
+        """
+        with keras.saving.custom_object_scope(custom_objects or {}):
+            base, bijectors = Decoder().decode(config["structure"])
+        flow = cls(
+            bijectors,
+            base=base,
+            event_size=config["event_size"],
+            dtype=config["dtype"],
+            name=config["name"],
+        )
+        flow._stage_names = tuple(config["stage_names"])
+        return flow
+
+    def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
+        """Saves structure, weights and optimizer to a `.keras` file, whole or not at all.
+
+        Args:
+          filepath: ends in `.keras`.
+          overwrite: whether to replace a file that is there.
+          **kwargs: as for `keras.Model.save`.
+
+        Raises:
+          FileExistsError: the file is there and `overwrite` is False.
+          TypeError: the flow holds functions or foreign objects.
+        """
+        path = Path(filepath)
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists, and `overwrite` is False.")
+        if path.suffix != ".keras":
+            raise ValueError(f"`filepath` must end in .keras. Received: {str(path)!r}.")
+        self.get_config()  # says what cannot be saved before a file is touched
+        with _beside(path) as temporary:
+            super().save(temporary, **kwargs)
+
+    def export(self, filepath: Any, **kwargs: Any) -> None:
+        """Writes a SavedModel that runs without tfp_flows, TFP or Keras.
+
+        `tf.saved_model.load(path)` has the endpoints `log_prob(x)`, x of shape
+        `(n, event_size)`, and `sample(n)`, n a scalar int32 tensor.
+
+        Args:
+          filepath: the folder, written whole or not at all.
+          **kwargs: as for `keras.export.ExportArchive.write_out`.
+        """
+        with _beside(Path(filepath)) as temporary:
+            archive = keras.export.ExportArchive()
+            weights = tf.Module()  # the model itself would bring TFP's objects along
+            weights.all = [variable.value for variable in self.variables]
+            archive.track(weights)
+            archive.add_endpoint(
+                "log_prob",
+                self._distribution.log_prob,
+                [tf.TensorSpec([None, self.event_size], self.dtype, name="x")],
+            )
+            archive.add_endpoint(
+                "sample",
+                lambda n: self._distribution.bijector.forward(self.base.sample(n)),
+                [tf.TensorSpec([], tf.int32, name="n")],
+            )
+            archive.write_out(str(temporary), **{"verbose": False, **kwargs})
+
+
+_NO_TARGETS = (
+    "A density has no targets: `y` must be None. Remedy: call `fit(x)`, with weights "
+    "`fit(x, sample_weight=w)` or a dataset of (x, anything, sample_weight)."
+)
+
+
+def _as_bijectors(bijectors: Any) -> tuple[tfb.Bijector, ...]:
+    if isinstance(bijectors, tfb.Bijector):
+        raise TypeError(
+            "`bijectors` must be a list of bijectors in sampling order. Received one "
+            f"{type(bijectors).__name__}. Remedy: write [bijector]."
+        )
+    bijectors = tuple(bijectors)
+    for i, bijector in enumerate(bijectors):
+        if not isinstance(bijector, tfb.Bijector):
+            raise TypeError(
+                f"`bijectors` must hold tfb.Bijector objects. Received at index {i}: "
+                f"{bijector!r}."
+            )
+    return bijectors
+
+
+def _graph(function: Callable, *signature: tf.TensorSpec) -> Callable:
+    """Returns the function compiled once for any number of points."""
+    # TensorFlow counts retraces by source line; a partial keeps flows apart.
+    apart = functools.partial(function)
+    return tf.function(apart, input_signature=signature, autograph=False)
+
+
+def _x_of(inputs: Any) -> Any:
+    return inputs["x"] if isinstance(inputs, dict) else inputs
+
+
+def _is_array(x: Any) -> bool:
+    """Whether `x` holds its points, unlike a dataset, a generator or a loader."""
+    return isinstance(x, (np.ndarray, list, tuple)) or (
+        hasattr(x, "shape") and hasattr(x, "__array__")
+    )
+
+
+def _dataset(x: np.ndarray, weights: np.ndarray | None) -> tf.data.Dataset:
+    points = tf.data.Dataset.from_tensor_slices
+    # A dataset has no None, so the unused target is the points again.
+    return points(x) if weights is None else points((x, x, weights))
+
+
+def _chunks(n: int, batch_size: int | None) -> Iterator[tuple[int, int]]:
+    size = _CHUNK if batch_size is None else _checks.positive_int(batch_size, "batch_size")
+    for start in range(0, n, size):
+        yield start, min(start + size, n)
+
+
+def _python_seed(seed: int | None) -> int:
+    if seed is None:
+        return random.randrange(2**31)
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"`seed` must be a whole number ≥ 0. Received: {seed!r}.")
+    return int(seed)
+
+
+def _as_seed(seed: int | None) -> np.ndarray:
+    """Returns a stateless TFP seed: the same number, the same draws."""
+    low = _python_seed(seed)
+    return np.array([low & 0x7FFFFFFF, (low >> 31) & 0x3FFFFFFF], np.int32)
+
+
+class _beside:  # noqa: N801 - reads as a word: `with _beside(path) as temporary`
+    """A temporary path beside the given one, which takes its place on success."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Path:
+        parent = self._path.resolve().parent
+        parent.mkdir(parents=True, exist_ok=True)
+        self._folder = tempfile.TemporaryDirectory(prefix=".tfpf-", dir=parent)
+        return Path(self._folder.name) / self._path.name
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        with self._folder:
+            if kind is None:
+                temporary = Path(self._folder.name) / self._path.name
+                if self._path.is_dir():
+                    shutil.rmtree(self._path)
+                os.replace(temporary, self._path)

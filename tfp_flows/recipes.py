@@ -1,0 +1,129 @@
+"""Named architectures: plain functions that return a Flow, to use, copy and change."""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows import _checks
+from tfp_flows.bijectors import AdditiveCoupling, AffineCoupling
+from tfp_flows.composition import infer_dtype
+from tfp_flows.flow import Flow
+
+__all__ = ["nice", "real_nvp"]
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+
+def real_nvp(
+    event_size: int,
+    *,
+    layers: int = 6,
+    hidden: Sequence[int] = (128, 128),
+    activation: str | Callable = "relu",
+    base: tfd.Distribution | None = None,
+    seed: int | None = None,
+    dtype: Any = None,
+    name: str = "real_nvp",
+) -> Flow:
+    """Returns affine couplings whose alternating masks swap roles from layer to layer.
+
+    Args:
+      event_size: d ≥ 2, the width of the points.
+      layers: number of couplings; at least 2, so that every coordinate moves.
+      hidden: widths of the hidden layers of each coupling's network.
+      activation: of those layers.
+      base: distribution of z; standard normal when None.
+      seed: of the initial weights; drawn when None.
+      dtype: "float32" or "float64"; that of the base, or Keras's `floatx`, when None.
+      name: of the model.
+
+    Raises:
+      ValueError: `event_size` or `layers` is less than 2.
+
+    Example:
+      >>> flow = real_nvp(2, layers=4, hidden=(32,), seed=0)
+      >>> len(flow.bijectors), flow.count_params()
+      (4, 524)
+
+    Source: Dinh, Sohl-Dickstein and Bengio (2017), "Density estimation using Real
+    NVP", section 3.
+    """
+    _check_sizes(event_size, layers)
+    seeds = random.Random(seed)
+    bijectors = [
+        AffineCoupling(
+            flip=i % 2 == 1,
+            hidden=hidden,
+            activation=activation,
+            seed=seeds.randrange(2**31),
+        )
+        for i in range(layers)
+    ]
+    return Flow(bijectors, base, event_size, dtype=dtype, name=name)
+
+
+def nice(
+    event_size: int,
+    *,
+    layers: int = 6,
+    hidden: Sequence[int] = (128, 128),
+    activation: str | Callable = "relu",
+    base: tfd.Distribution | None = None,
+    seed: int | None = None,
+    dtype: Any = None,
+    name: str = "nice",
+) -> Flow:
+    """Returns additive couplings with alternating masks, then one learned scaling.
+
+    The couplings preserve volume; the scaling of each coordinate at the data's end
+    is all that changes it.
+
+    Args:
+      event_size: d ≥ 2, the width of the points.
+      layers: number of couplings; at least 2, so that every coordinate moves.
+      hidden: widths of the hidden layers of each coupling's network.
+      activation: of those layers.
+      base: distribution of z; standard normal when None.
+      seed: of the initial weights; drawn when None.
+      dtype: "float32" or "float64"; that of the base, or Keras's `floatx`, when None.
+      name: of the model.
+
+    Raises:
+      ValueError: `event_size` or `layers` is less than 2.
+
+    Example:
+      >>> flow = nice(2, layers=4, hidden=(32,), seed=0)
+      >>> [stage.name for stage in flow.stages()][-2:]
+      ['AdditiveCoupling 4', 'Scale']
+
+    Source: Dinh, Krueger and Bengio (2014), "NICE: Non-linear independent components
+    estimation", sections 3.2 and 3.3.
+    """
+    _check_sizes(event_size, layers)
+    seeds = random.Random(seed)
+    bijectors: list[tfb.Bijector] = [
+        AdditiveCoupling(
+            flip=i % 2 == 1,
+            hidden=hidden,
+            activation=activation,
+            seed=seeds.randrange(2**31),
+        )
+        for i in range(layers)
+    ]
+    real = infer_dtype(dtype, base, [])
+    ones = tf.ones([event_size], real)
+    bijectors.append(tfb.Scale(tfp.util.TransformedVariable(ones, tfb.Exp(), dtype=real)))
+    return Flow(bijectors, base, event_size, dtype=dtype, name=name)
+
+
+def _check_sizes(event_size: int, layers: int) -> None:
+    for name, value in (("event_size", event_size), ("layers", layers)):
+        if _checks.positive_int(value, name) < 2:
+            raise ValueError(
+                f"`{name}` must be at least 2: a coupling moves some coordinates by "
+                f"others. Received: {value}."
+            )

@@ -1,0 +1,20 @@
+"""Is this bijector right? One call, one report of everything that is not.
+
+`check_bijector` puts a bijector, and `check_flow` a whole flow, through a list of
+small named checks. Each raises one `CheckFailure` that says what is wrong, at which
+stage and point, what was expected, what was found, and by how much; or returns the
+names of the checks that passed.
+"""
+
+from tfp_flows.testing._bijector import BIJECTOR_CHECKS, check_bijector
+from tfp_flows.testing._flow import FLOW_CHECKS, check_flow
+from tfp_flows.testing._report import CheckFailure, Failure
+
+__all__ = [
+    "BIJECTOR_CHECKS",
+    "FLOW_CHECKS",
+    "CheckFailure",
+    "Failure",
+    "check_bijector",
+    "check_flow",
+]

@@ -1,0 +1,255 @@
+"""A bijector under examination, and what it answers, free of its cache."""
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows.testing._report import NotApplicableError
+
+__all__ = [
+    "METHODS",
+    "Gradients",
+    "Subject",
+    "Values",
+    "evaluate",
+    "jacobian",
+    "name_of",
+    "trainable_weights",
+    "weights_of",
+]
+
+tfb = tfp.bijectors
+
+# As the reports call them, in the order of `Values`.
+METHODS = (
+    "forward(x)",
+    "forward_log_det_jacobian(x)",
+    "inverse(y)",
+    "inverse_log_det_jacobian(y)",
+)
+
+
+class Values(NamedTuple):
+    """What the four methods of a bijector return for x and y = forward(x)."""
+
+    forward: Any
+    forward_log_det: Any
+    inverse: Any
+    inverse_log_det: Any
+
+
+class Gradients(NamedTuple):
+    """Gradients through one direction of a bijector and its log-det."""
+
+    direction: str
+    by_points: np.ndarray
+    by_weights: list[np.ndarray | None]
+    used: list[tf.Variable]
+    finite_values: bool
+
+
+def evaluate(bijector: tfb.Bijector, x: tf.Tensor, y: tf.Tensor) -> Values:
+    """Calls the four methods; `y` must not be the very tensor `forward(x)` gave.
+
+    A bijector remembers which tensor came from which: `inverse(forward(x))` returns
+    `x` without computing anything. A tensor made anew from numbers has no history.
+    """
+    return Values(
+        bijector.forward(x),
+        bijector.forward_log_det_jacobian(x, event_ndims=1),
+        bijector.inverse(y),
+        bijector.inverse_log_det_jacobian(y, event_ndims=1),
+    )
+
+
+def jacobian(
+    function: Callable[[tf.Tensor], tf.Tensor], points: np.ndarray
+) -> np.ndarray:
+    """Returns d function_i / d x_j at every point, by automatic differentiation.
+
+    Args:
+      function: maps `(n, event_size)` to the same shape, row by row.
+      points: array of shape `(n, event_size)`.
+
+    Returns:
+      Array of shape `(n, event_size, event_size)`.
+    """
+    x = tf.constant(points)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        outputs = tf.unstack(function(x), axis=-1)
+    zero = tf.UnconnectedGradients.ZERO
+    rows = [tape.gradient(output, x, unconnected_gradients=zero) for output in outputs]
+    return tf.stack(rows, axis=-2).numpy()
+
+
+def weights_of(bijector: tfb.Bijector) -> list[tf.Variable]:
+    """Returns the variables that TFP sees, then those of Keras layers it holds."""
+    weights = [weight for layer in _layers_of(bijector) for weight in layer.weights]
+    found = [*bijector.variables, *(weight.value for weight in weights)]
+    return list({weight.ref(): weight for weight in found}.values())
+
+
+def trainable_weights(bijector: tfb.Bijector) -> list[tf.Variable]:
+    """Returns those of `weights_of` that training would change."""
+    frozen = {
+        weight.value.ref()
+        for layer in _layers_of(bijector)
+        for weight in layer.non_trainable_weights
+    }
+    return [w for w in weights_of(bijector) if w.trainable and w.ref() not in frozen]
+
+
+def name_of(weight: tf.Variable) -> str:
+    """Returns the name and shape of a weight, as the reports give them."""
+    return f"{weight.name!r} of shape {tuple(weight.shape)}"
+
+
+def _layers_of(bijector: tfb.Bijector) -> Iterator[keras.layers.Layer]:
+    def layers_in(value: Any) -> Iterator[keras.layers.Layer]:
+        if isinstance(value, keras.layers.Layer):
+            yield value
+        elif isinstance(value, dict):
+            yield from layers_in(list(value.values()))
+        elif isinstance(value, list | tuple):
+            for entry in value:
+                yield from layers_in(entry)
+
+    for module in (bijector, *bijector.submodules):
+        yield from layers_in(vars(module))
+
+
+class Subject:
+    """One bijector in one dtype at some points; answers are computed once.
+
+    Args:
+      make: returns a fresh bijector, or the same one at every call.
+      points: array of shape `(n, event_size)` in the dtype of the examination.
+      tolerance: see `mismatch`.
+    """
+
+    def __init__(
+        self, make: Callable[[], tfb.Bijector], points: np.ndarray, tolerance: float
+    ):
+        self.make = make
+        self.bijector = make()
+        # A log-det of shape (event_size,) would broadcast against as many points.
+        n, width = points.shape
+        self.x = np.resize(points, (n + (n == width), width))
+        self.tolerance = tolerance
+
+    @cached_property
+    def y(self) -> np.ndarray:
+        """`forward(x)`, as numbers."""
+        return self.bijector.forward(tf.constant(self.x)).numpy()
+
+    @cached_property
+    def values(self) -> Values:
+        """All four answers in eager mode, as numbers."""
+        return self.evaluate(self.x, self.y)
+
+    @cached_property
+    def jacobian(self) -> np.ndarray:
+        """The Jacobian matrices of forward at x, `(n, event_size, event_size)`."""
+        return jacobian(self.bijector.forward, self.x)
+
+    def evaluate(self, x: np.ndarray, y: np.ndarray) -> Values:
+        """Returns what the four methods say, computed anew from numbers."""
+        values = evaluate(self.bijector, tf.constant(x), tf.constant(y))
+        return Values(*(value.numpy() for value in values))
+
+    def log_det(self, direction: str) -> np.ndarray:
+        """Returns one log-det a point, `(n,)`, of "forward" or "inverse"."""
+        value = getattr(self.values, f"{direction}_log_det")
+        if value.shape not in ((), (len(self.x),)):
+            raise NotApplicableError("`batch_shapes` reports this.")
+        return np.broadcast_to(value, len(self.x))
+
+    @cached_property
+    def batches(self) -> list[tuple[tuple[int, ...], np.ndarray, Values | Exception]]:
+        """Batch shapes with 0 to 2 axes, the rows of x in them, and the answers."""
+        a, b = [size for size in (2, 3, 4) if size != self.x.shape[1]][:2]
+        found = []
+        for batch in ((), (a,), (b, a)):
+            rows = np.arange(int(np.prod(batch))).reshape(batch) % len(self.x)
+            try:
+                answer = self.evaluate(self.x[rows], self.y[rows])
+            except Exception as error:
+                answer = error
+            found.append((batch, rows, answer))
+        return found
+
+    def rounding(self, matrices: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Returns what becomes of the rounding errors of `values` under `matrices`.
+
+        Where a map is steep, even a perfect one turns the last bit of its input into
+        an error that one must not blame on it: sigmoid's inverse near 1.
+        """
+        steps = 4 * np.finfo(self.x.dtype).eps * np.abs(values)
+        slack = np.einsum("nij,nj->ni", np.abs(matrices), steps)
+        return np.where(np.isfinite(slack), slack, 0.0)
+
+    def inverse_jacobian(self) -> np.ndarray:
+        """The inverses of the matrices in `jacobian`; zero where there is none."""
+        try:
+            return np.linalg.inv(self.jacobian)
+        except np.linalg.LinAlgError:
+            return np.zeros_like(self.jacobian)
+
+    @cached_property
+    def gradients(self) -> list[Gradients]:
+        """Both directions, with the weights as they are and a little off.
+
+        A last layer that starts at zero hides what happens in the layers before it,
+        so that the weights are moved, always by the same numbers, and put back.
+        """
+        found = self._gradients()
+        weights = [w for w in weights_of(self.bijector) if w.dtype.is_floating]
+        before = [weight.numpy() for weight in weights]
+        noise = np.random.default_rng(0)
+        try:
+            for weight, value in zip(weights, before, strict=True):
+                step = 0.1 * noise.standard_normal(value.shape)
+                # In proportion, so that what is positive remains so.
+                moved = np.where(value == 0, step, value * (1 + step))
+                weight.assign(moved.astype(value.dtype))
+            # Where these weights have left the domain, they prove nothing.
+            found += [g for g in self._gradients() if g.finite_values]
+        finally:
+            for weight, value in zip(weights, before, strict=True):
+                weight.assign(value)
+        return found
+
+    def _gradients(self) -> list[Gradients]:
+        y = self.bijector.forward(tf.constant(self.x)).numpy()
+        b = self.bijector
+        return [
+            self._gradient("forward", b.forward, b.forward_log_det_jacobian, self.x),
+            self._gradient("inverse", b.inverse, b.inverse_log_det_jacobian, y),
+        ]
+
+    def _gradient(
+        self, direction: str, method: Callable, log_det: Callable, points: np.ndarray
+    ) -> Gradients:
+        points = tf.constant(points)
+        weights = trainable_weights(self.bijector)
+        with tf.GradientTape() as tape:
+            tape.watch(points)
+            values, log_dets = method(points), log_det(points, event_ndims=1)
+            total = tf.reduce_sum(values) + tf.reduce_sum(log_dets)
+        by_points, *by_weights = tape.gradient(total, [points, *weights])
+        return Gradients(
+            direction,
+            np.zeros(points.shape) if by_points is None else by_points.numpy(),
+            [
+                None if g is None else tf.convert_to_tensor(g).numpy()
+                for g in by_weights
+            ],
+            list(tape.watched_variables()),
+            bool(np.isfinite(total.numpy())),
+        )
