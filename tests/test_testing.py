@@ -3,13 +3,13 @@
 import re
 
 import keras
+import mutants
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfp_flows as tfpf
-from tests import mutants
 from tfp_flows import testing
 from tfp_flows.testing import (
     BIJECTOR_CHECKS,

@@ -1,5 +1,6 @@
 """Couplings: some coordinates pass unchanged and say how to move the others."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -65,10 +66,10 @@ class Coupling(Bijector):
             dtype=dtype.name,
             name="head",
         )
-        features = self._network(tf.zeros([1, kept.size], dtype))
-        self._head(features)
-        self._network.trainable &= given["trainable"]
-        self._head.trainable = given["trainable"]
+        with contextlib.nullcontext() if given["trainable"] else _frozen_variables():
+            self._head(self._network(tf.zeros([1, kept.size], dtype)))
+        if not given["trainable"]:
+            self._network.trainable = self._head.trainable = False
         self._build_transform(moved.size, dtype)
         # Keras weights are invisible to tf.Module, and so to TFP, without this.
         self._weights = [w.value for w in (*self._network.weights, *self._head.weights)]
@@ -250,6 +251,15 @@ class AdditiveCoupling(Coupling):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         (shift,) = steering
         return moved - shift if inverse else moved + shift, tf.zeros_like(moved[..., 0])
+
+
+def _frozen_variables() -> contextlib.AbstractContextManager:
+    """Has TensorFlow create variables that plain TFP, too, takes for frozen."""
+
+    def creator(create: Callable, **options: Any) -> tf.Variable:
+        return create(**{**options, "trainable": False})
+
+    return tf.variable_creator_scope(creator)
 
 
 def as_mask(mask: Any, flip: bool = False, event_size: int | None = None) -> np.ndarray:

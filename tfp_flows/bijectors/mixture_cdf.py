@@ -51,7 +51,7 @@ class MixtureCDF(Bijector):
       >>> bijector = MixtureCDF(1)
       >>> bijector.forward([[0.0]]).numpy().tolist()
       [[0.5]]
-      >>> bijector.inverse([[0.975]]).numpy().round(2).tolist()
+      >>> print(bijector.inverse([[0.975]]).numpy().round(2))
       [[1.96]]
 
     Source: Ho et al. (2019), "Flow++", eq. 12 (with logistic components); implicit

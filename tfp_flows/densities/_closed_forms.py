@@ -4,12 +4,16 @@ import numpy as np
 
 from ._density import (
     Density,
-    choose,
     fraction,
+    log_sum_exp,
+    normal_grid,
     normal_plane,
+    normal_plane_grid,
+    outer_sum,
     positive,
     to_complex,
     to_points,
+    unit,
 )
 
 
@@ -30,10 +34,10 @@ def quadratic() -> Density:
     Source: Jang (2018), "Normalizing flows tutorial, part 2".
     """
 
-    def transport(u):
-        noise = normal_plane(u[:, 0], u[:, 1])
-        x2 = 4 * noise.imag
-        return np.stack([x2**2 / 4 + noise.real, x2], axis=-1)
+    def draw(rng, n):
+        noise = rng.standard_normal((n, 2))
+        x2 = 4 * noise[:, 1]
+        return np.stack([x2**2 / 4 + noise[:, 0], x2], axis=-1)
 
     def log_density(x):
         x1, x2 = x.T
@@ -41,8 +45,7 @@ def quadratic() -> Density:
 
     return Density(
         "quadratic",
-        uniforms=2,
-        transport=transport,
+        draw=draw,
         log_density=log_density,
         entropy=np.log(2 * np.pi * np.e) + np.log(4),
     )
@@ -69,21 +72,27 @@ def bimodal_1d(weight: float = 0.3, noise: float = 0.5) -> Density:
     """
     weight, noise = fraction(weight, "weight"), positive(noise, "noise")
 
-    def transport(u):
-        center = np.where(u[:, 0] < weight, -2.0, 2.0)
-        return (center + noise * normal_plane(u[:, 1], u[:, 2]).real)[:, None]
+    def draw(rng, n):
+        center = np.where(rng.random(n) < weight, -2.0, 2.0)
+        return (center + noise * rng.standard_normal(n))[:, None]
 
     def log_density(x):
         left, right = (-(((x[:, 0] - center) / noise) ** 2) / 2 for center in (-2, 2))
         mixture = np.logaddexp(left + np.log(weight), right + np.log1p(-weight))
         return mixture - np.log(2 * np.pi * noise**2) / 2
 
+    def quadrature():
+        nodes, weights = normal_grid(0.1)
+        points = outer_sum(np.array([-2.0, 2.0]), noise * nodes)
+        return points[:, None], np.outer([weight, 1 - weight], weights).ravel()
+
     return Density(
         "bimodal_1d",
         {"weight": weight, "noise": noise},
         event_size=1,
-        transport=transport,
+        draw=draw,
         log_density=log_density,
+        quadrature=quadrature,
     )
 
 
@@ -111,20 +120,24 @@ def eight_gaussians(noise: float = 0.5) -> Density:
     scale = noise / 1.414
     centers = 4 * np.exp(0.25j * np.pi * np.arange(8)) / 1.414
 
-    def transport(u):
-        k, _ = choose(u[:, 0], 8)
-        return to_points(centers[k] + scale * normal_plane(u[:, 1], u[:, 2]))
+    def draw(rng, n):
+        return to_points(rng.choice(centers, n) + scale * normal_plane(rng, n))
 
     def log_density(x):
-        distance = np.abs(to_complex(x)[:, None] - centers) / scale
+        distance = np.abs(to_complex(x) - centers[:, None]) / scale
         terms = -(distance**2) / 2
-        return np.logaddexp.reduce(terms, axis=1) - np.log(16 * np.pi * scale**2)
+        return log_sum_exp(terms) - np.log(16 * np.pi * scale**2)
+
+    def quadrature():  # by symmetry, one Gaussian stands for all
+        nodes, weights = normal_plane_grid(0.1)
+        return to_points(centers[0] + scale * nodes), weights
 
     return Density(
         "eight_gaussians",
         {"noise": noise},
-        transport=transport,
+        draw=draw,
         log_density=log_density,
+        quadrature=quadrature,
     )
 
 
@@ -187,21 +200,26 @@ def _blurred_circles(name, parameters, radii, noise) -> Density:
     """
     radii = np.asarray(radii)
 
-    def transport(u):
-        k, turn = choose(u[:, 0], len(radii))
-        circle = radii[k] * np.exp(2j * np.pi * turn)
-        return to_points(circle + noise * normal_plane(u[:, 1], u[:, 2]))
+    def draw(rng, n):
+        circle = rng.choice(radii, n) * unit(rng.uniform(0, 2 * np.pi, n))
+        return to_points(circle + noise * normal_plane(rng, n))
 
     def log_density(x):
         from scipy.special import i0e  # here, since importing it takes 0.2 s
 
-        distance = np.hypot(*x.T)[:, None]
-        terms = -(((distance - radii) / noise) ** 2) / 2
-        terms += np.log(i0e(distance / noise * (radii / noise)))
-        count = len(radii)
-        return np.logaddexp.reduce(terms, axis=1) - np.log(2 * np.pi * noise**2 * count)
+        distance, radius = np.hypot(*x.T), radii[:, None]
+        terms = -(((distance - radius) / noise) ** 2) / 2
+        terms += np.log(i0e(distance / noise * (radius / noise)))
+        return log_sum_exp(terms) - np.log(2 * np.pi * noise**2 * len(radii))
 
-    return Density(name, parameters, transport=transport, log_density=log_density)
+    def quadrature():  # by symmetry, one angle stands for all
+        nodes, weights = normal_plane_grid(0.1)
+        points = outer_sum(radii, noise * nodes)
+        return to_points(points), np.tile(weights, len(radii))
+
+    return Density(
+        name, parameters, draw=draw, log_density=log_density, quadrature=quadrature
+    )
 
 
 def checkerboard() -> Density:
@@ -220,11 +238,10 @@ def checkerboard() -> Density:
     Source: Grathwohl et al. (2019), "FFJORD", the toy data of its code.
     """
 
-    def transport(u):
-        column, across = choose(u[:, 0], 4)
-        half, up = choose(u[:, 1], 2)
-        row = 2 * half + column % 2
-        return 2 * np.stack([column + across, row + up], axis=-1) - 4
+    def draw(rng, n):
+        column = rng.integers(-2, 2, n)
+        row = 2 * rng.integers(-1, 1, n) + column % 2
+        return 2 * (np.stack([column, row], axis=-1) + rng.random((n, 2)))
 
     def log_density(x):
         square = np.floor(x / 2)
@@ -233,8 +250,7 @@ def checkerboard() -> Density:
 
     return Density(
         "checkerboard",
-        uniforms=2,
-        transport=transport,
+        draw=draw,
         log_density=log_density,
         entropy=np.log(32),
     )

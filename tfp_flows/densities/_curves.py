@@ -8,9 +8,9 @@ import numpy as np
 
 from ._density import (
     Density,
-    choose,
     log_sum_exp,
     normal_plane,
+    outer_sum,
     positive,
     to_complex,
     to_points,
@@ -46,9 +46,7 @@ def two_moons(noise: float = 0.05) -> Density:
         speed=np.pi,
         acceleration=np.pi**2,
     )
-    return _blurred_curves(
-        "two_moons", {"noise": noise}, [outer, outer.turned(1 + 0.5j)], noise
-    )
+    return _blurred_curves("two_moons", {"noise": noise}, outer, 1 + 0.5j, _Blur(noise))
 
 
 def swiss_roll(noise: float = 1.0) -> Density:
@@ -83,23 +81,18 @@ def swiss_roll(noise: float = 1.0) -> Density:
         speed=0.6 * np.pi * np.hypot(1, angle(1)),
         acceleration=1.8 * np.pi**2 * np.hypot(2, angle(1)),
     )
-    return _blurred_curves("swiss_roll", {"noise": noise}, [spiral], noise / 5)
+    blur = _Blur(noise / 5)
+    return _blurred_curves("swiss_roll", {"noise": noise}, spiral, None, blur)
 
 
-def two_spirals(noise: float = 0.1) -> Density:
+def two_spirals() -> Density:
     """Two spirals of a turn and a half, jittered and blurred.
 
-    x = ±(-θ e^{-iθ} + j)/3 + noise · ε with θ = 3π√u for a uniform u, the jitter j
-    uniform on the square [0, 0.5)², and either sign equally often.
-
-    Args:
-      noise: the standard deviation, > 0; default 0.1.
+    x = ±(-θ e^{-iθ} + j)/3 + 0.1 ε with θ = 3π√u for a uniform u, the jitter j
+    uniform on the square [0, 0.5)², ε standard normal, and either sign equally often.
 
     Returns:
       A Density on the plane.
-
-    Raises:
-      ValueError: `noise` is out of range.
 
     Example:
       >>> round(two_spirals().entropy, 2)
@@ -107,7 +100,6 @@ def two_spirals(noise: float = 0.1) -> Density:
 
     Source: Grathwohl et al. (2019), "FFJORD", the toy data of its code.
     """
-    noise = positive(noise, "noise")
     turn = 3 * np.pi
     jitter = 0.25 / 3
     spiral = _Curve(
@@ -118,9 +110,7 @@ def two_spirals(noise: float = 0.1) -> Density:
         weight=lambda s: 2 * s,
         quantile=np.sqrt,
     )
-    return _blurred_curves(
-        "two_spirals", {"noise": noise}, [spiral, spiral.turned(0)], noise, jitter
-    )
+    return _blurred_curves("two_spirals", {}, spiral, 0.0, _Blur(0.1, jitter))
 
 
 @dataclass(frozen=True)
@@ -161,61 +151,89 @@ class _Blur:
 
     Attributes:
       noise: the standard deviation σ of the Gaussian.
-      jitter: half the width of the uniform; none when zero.
+      jitter: half the width j of the uniform; none when zero.
     """
 
     noise: float
     jitter: float = 0.0
 
+    def draw(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """Returns n complex offsets."""
+        uniform = rng.uniform(-self.jitter, self.jitter, (n, 2))
+        return to_complex(uniform) + self.noise * normal_plane(rng, n)
+
     def log_prob(self, offset: np.ndarray) -> np.ndarray:
         """Returns the log density of complex offsets."""
-        if not self.jitter:
-            normalizer = np.log(2 * np.pi * self.noise**2)
-            return -(np.abs(offset / self.noise) ** 2) / 2 - normalizer
         return self._log_axis(offset.real) + self._log_axis(offset.imag)
 
-    def _log_axis(self, offset: np.ndarray) -> np.ndarray:
-        """log[(Φ((j + v)/σ) - Φ((v - j)/σ))/2j] for an offset v and a jitter j.
+    def _log_axis(self, v: np.ndarray) -> np.ndarray:
+        """log N(v; 0, σ²) without a jitter, log[(Φ((j + v)/σ) - Φ((v - j)/σ))/2j] with.
 
-        The density is even, and of |v| both terms lie in the lower tail of Φ, where
+        The density is even, and of -|v| both terms lie in the lower tail of Φ, where
         the difference of their logarithms keeps its accuracy.
         """
+        if not self.jitter:
+            return -((v / self.noise) ** 2) / 2 - np.log(2 * np.pi * self.noise**2) / 2
         from scipy.special import log_ndtr  # here, since importing it takes 0.2 s
 
-        offset = np.abs(offset)
-        near = log_ndtr((self.jitter - offset) / self.noise)
-        far = log_ndtr(-(self.jitter + offset) / self.noise)
+        v = np.abs(v)
+        near = log_ndtr((self.jitter - v) / self.noise)
+        far = log_ndtr((-self.jitter - v) / self.noise)
         return near + np.log(-np.expm1(far - near)) - np.log(2 * self.jitter)
 
+    def grid(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns complex offsets and weights for means over the noise."""
+        step = 0.75 * self.noise
+        reach = np.ceil((7 * self.noise + self.jitter) / step)
+        axis = step * np.arange(-reach, reach + 1)
+        offsets = outer_sum(axis, 1j * axis)
+        return offsets, np.exp(self.log_prob(offsets)) * step**2
 
-def _blurred_curves(name, parameters, curves, noise, jitter=0.0) -> Density:
-    """Points on `curves`, each taken equally often, plus noise.
 
-    Its log density is logΣ over curves of log ∫₀¹ k(x - c(s)) w(s) ds, k the density
-    of the noise.
+def _blurred_curves(name, parameters, curve, center, blur) -> Density:
+    """Points on a curve c and, equally often, on center - c (if any), plus noise.
+
+    The log density is the log of the mean over curves of ∫₀¹ k(x - c(s)) w(s) ds, k
+    the density of the noise.
     """
-    blur = _Blur(noise, jitter)
+    curves = [curve] if center is None else [curve, curve.turned(center)]
 
-    def transport(u):
-        k, along = choose(u[:, 0], len(curves))
-        points = [curve.point(curve.quantile(along)) for curve in curves]
-        z = np.choose(k, points) + noise * normal_plane(u[:, 1], u[:, 2])
-        if jitter:
-            z += jitter * to_complex(2 * u[:, 3:] - 1)
-        return to_points(z)
+    def draw(rng, n):
+        on_curve = curve.point(curve.quantile(rng.random(n)))
+        if center is not None:
+            on_curve = np.where(rng.random(n) < 0.5, on_curve, center - on_curve)
+        return to_points(on_curve + blur.draw(rng, n))
 
     def log_density(x):
         z, best = to_complex(x), np.full(len(x), -np.inf)
         terms = [_log_blurred(z, curve, blur, best) for curve in curves]
         return log_sum_exp(np.stack(terms)) - np.log(len(curves))
 
+    def quadrature():  # by symmetry, one curve stands for both
+        s, along = _graded(curve.speed / blur.noise)
+        offsets, across = blur.grid()
+        weights = np.outer(along * curve.weight(s), across).ravel()
+        return to_points(outer_sum(curve.point(s), offsets)), weights
+
     return Density(
-        name,
-        parameters,
-        uniforms=5 if jitter else 3,
-        transport=transport,
-        log_density=log_density,
+        name, parameters, draw=draw, log_density=log_density, quadrature=quadrature
     )
+
+
+def _graded(finest: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns Gauss-Legendre nodes and weights on panels that shrink to 0 and to 1.
+
+    Near its ends the density of a blurred curve changes within the width of the noise,
+    1/finest; between, as slowly as the curve bends.
+    """
+    levels = max(2, int(np.ceil(np.log2(finest))))
+    edges = np.concatenate([[0], 0.5 ** np.arange(levels, 0, -1)])
+    edges = np.concatenate([edges, 1 - edges[-2::-1]])
+    nodes, weights = _gauss_legendre(8)
+    middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
+    return (middle[:, None] + half[:, None] * nodes).ravel(), np.outer(
+        half, weights
+    ).ravel()
 
 
 def _log_blurred(z: np.ndarray, curve: _Curve, blur: _Blur, best: np.ndarray):

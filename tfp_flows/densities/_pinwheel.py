@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from ._density import Density, choose, normal_plane, to_complex, to_points
+from ._density import (
+    Density,
+    log_sum_exp,
+    normal_plane,
+    normal_plane_grid,
+    to_complex,
+    to_points,
+    unit,
+)
 
 ARMS, RATE = 5, 0.25
 RADIAL, TANGENTIAL = 0.3, 0.1
@@ -35,12 +43,17 @@ def pinwheel() -> Density:
     as in the toy data of Grathwohl et al. (2019), "FFJORD".
     """
 
-    def transport(u):
-        arm, _ = choose(u[:, 0], ARMS)
-        noise = normal_plane(u[:, 1], u[:, 2])
+    def wind(noise, arm):
         feature = 1 + RADIAL * noise.real + 1j * TANGENTIAL * noise.imag
         angle = STEP * arm + RATE * np.exp(feature.real)
-        return to_points(2 * feature * np.exp(-1j * angle))
+        return to_points(2 * feature * unit(-angle))
+
+    def draw(rng, n):
+        return wind(normal_plane(rng, n), rng.integers(ARMS, size=n))
+
+    def quadrature():  # by symmetry, one arm stands for all
+        nodes, weights = normal_plane_grid(0.2)
+        return wind(nodes, 0), weights
 
     def log_density(x):
         z = to_complex(x) / 2
@@ -51,7 +64,9 @@ def pinwheel() -> Density:
         log_prob[~near] = _circle_mean(radius[~near])
         return log_prob
 
-    return Density("pinwheel", transport=transport, log_density=log_density)
+    return Density(
+        "pinwheel", draw=draw, log_density=log_density, quadrature=quadrature
+    )
 
 
 def _sum_over_preimages(radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
@@ -65,9 +80,10 @@ def _sum_over_preimages(radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
     left, right = _folds(radius)
     window = _window(radius)
     edges = np.clip([-window, left, right, window], -window, window)
-    for low, high in zip(edges[:-1], edges[1:], strict=True):  # each one monotone
-        ends = np.sort([_turned(low, radius), _turned(high, radius)], axis=0)
-        first, last = np.ceil((ends - angle) / STEP).astype(int)
+    for start, end in ((0, 1), (2, 1), (2, 3)):  # on each, `_turned` rises
+        low, high = edges[start], edges[end]
+        first = np.ceil((_turned(low, radius) - angle) / STEP).astype(int)
+        last = np.ceil((_turned(high, radius) - angle) / STEP).astype(int)
         count = last - first
         row = np.repeat(np.arange(radius.size), count)
         j = np.arange(row.size) - np.repeat(np.cumsum(count) - count - first, count)
@@ -100,7 +116,6 @@ def _folds(radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     steepest = -np.arccos(2 * radius / (1 + np.sqrt(1 + 4 * radius**2)))
     falls = _turned_slope(steepest, radius) < 0
-    left = right = steepest
     rho, bottom = radius[falls], steepest[falls]
     left, right = steepest.copy(), steepest.copy()
     left[falls] = _bisect(
@@ -126,7 +141,7 @@ def _window(radius: np.ndarray) -> np.ndarray:
 
 
 def _bisect(function, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Returns the zero of a function that is, or falls, monotone from low to high."""
+    """Returns the zero of a function that rises from low to high, in either order."""
     low, high = low.copy(), high.copy()
     for _ in range(52):
         middle = (low + high) / 2
@@ -141,10 +156,9 @@ def _circle_mean(radius: np.ndarray) -> np.ndarray:
     Only the half with r > 0 has weight. There dψ = dt/r, and the integrand is nearly
     Gaussian in t: Gauss-Hermite quadrature.
     """
-    nodes, weights = np.polynomial.hermite.hermgauss(24)
-    rho = radius[:, None]
-    width = np.sqrt(2 / (1 / TANGENTIAL**2 - (1 - 1 / rho) / RADIAL**2))
+    nodes, weights = (column[:, None] for column in np.polynomial.hermite.hermgauss(24))
+    width = np.sqrt(2 / (1 / TANGENTIAL**2 - (1 - 1 / radius) / RADIAL**2))
     t = width * nodes
-    r = np.sqrt((rho - t) * (rho + t))
-    terms = _log_feature(r, t) + nodes**2 + np.log(weights * width / (8 * np.pi * r))
-    return np.logaddexp.reduce(terms, axis=1)
+    r = np.sqrt((radius - t) * (radius + t))
+    terms = _log_feature(r, t) + nodes**2
+    return log_sum_exp(terms, weights * width / (8 * np.pi * r))

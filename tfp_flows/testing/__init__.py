@@ -18,3 +18,6 @@ __all__ = [
     "check_bijector",
     "check_flow",
 ]
+
+# A traceback names an exception by the place where users find it.
+CheckFailure.__module__ = __name__

@@ -98,7 +98,7 @@ def check_bijector(
       >>> check_bijector(Double(), x)  # doctest: +ELLIPSIS, +NORMALIZE_WHITESPACE
       Traceback (most recent call last):
       ...
-      tfp_flows.testing._report.CheckFailure: check_bijector: 2 of ... failed for Double
+      tfp_flows.testing.CheckFailure: check_bijector: 2 of ... failed for Double
         forward_log_det: log-det is too small by 1.38629 at every point: expected
           1.38629, got 0
           worst at point 0: x = [-2, -1.69231], expected 1.38629, got 0, error ...

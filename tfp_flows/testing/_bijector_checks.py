@@ -205,22 +205,26 @@ def _batch_shapes(s: Subject) -> Iterator[Failure]:
 
 @_check
 def _rows_independent(s: Subject) -> Iterator[Failure]:
-    for batch, rows, values in s.batches:
-        if isinstance(values, Exception):
-            continue  # `batch_shapes` reports this, and other shapes below
-        for method, value, whole in zip(METHODS, values, s.values, strict=True):
+    for k, method in enumerate(METHODS):
+        for batch, rows, values in s.batches:
+            whole = s.values[k]
             expected = whole if whole.shape == () else whole[rows]
-            if value.shape != expected.shape:
-                continue
+            if isinstance(values, Exception) or values[k].shape != expected.shape:
+                continue  # `batch_shapes` reports this
             axes = len(batch) if whole.shape else 0
-            yield from mismatch(
-                f"{method} changes with the other points of the batch: a batch of "
-                f"{len(s.x)} against one of shape {batch}",
-                value.reshape(-1, *value.shape[axes:]),
-                expected.reshape(-1, *expected.shape[axes:]),
-                points=s.x[rows.ravel()],
-                tolerance=s.tolerance,
+            found = list(
+                mismatch(
+                    f"{method} changes with the other points of the batch: a batch of "
+                    f"{len(s.x)} against one of shape {batch}",
+                    values[k].reshape(-1, *expected.shape[axes:]),
+                    expected.reshape(-1, *expected.shape[axes:]),
+                    points=s.x[rows.ravel()],
+                    tolerance=s.tolerance,
+                )
             )
+            yield from found
+            if found:
+                break  # other batches would tell the same
 
 
 @_check
@@ -255,8 +259,8 @@ def _compare_traced(s: Subject, how: str, jit_compile: bool) -> Iterator[Failure
 @_check
 def _weights_visible(s: Subject) -> Iterator[Failure]:
     seen = {weight.ref() for weight in weights_of(s.bijector)}
-    used = {weight.ref() for gradients in s.gradients for weight in gradients.used}
-    for hidden in used - seen:
+    used = dict.fromkeys(w.ref() for gradients in s.gradients for w in gradients.used)
+    for hidden in (weight for weight in used if weight not in seen):
         yield Failure(
             f"the weight {name_of(hidden.deref())} is used, but cannot be found "
             "from the bijector, for training or for saving. Remedy: keep it, or the "
@@ -275,7 +279,7 @@ def _weights_used(s: Subject) -> Iterator[Failure]:
     for weight, directions in missed.items():
         yield Failure(
             f"no gradient reaches the weight {name_of(weight.deref())} from "
-            f"{' nor from '.join(directions)} and its log-det: it is not used there, "
+            f"{' or '.join(directions)} and its log-det: it is not used there, "
             "or became a constant in the constructor"
         )
 

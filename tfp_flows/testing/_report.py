@@ -1,6 +1,7 @@
 """What a failed check says, and how a list of checks is run."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -142,7 +143,8 @@ def mismatch(
     """
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(np.asarray(got, np.float64) - np.asarray(expected, np.float64))
-        allowed = tolerance * (1 + np.abs(expected)) + slack
+        size = np.where(np.isfinite(expected), np.abs(expected), 0)
+        allowed = tolerance * (1 + size) + slack
         excess = error / allowed
     # NaN agrees with nothing, and neither does a finite value with an infinite one.
     excess = np.where(np.isnan(excess), np.inf, excess)
@@ -193,6 +195,7 @@ def show(value: Any) -> str:
 
 
 def brief(error: BaseException) -> str:
-    """Returns the type and the first line of an exception."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:300]}"
+    """Returns the type and the message of an exception, as one short line."""
+    # TensorFlow puts the op's node in braces before it, Keras sets it in bold.
+    text = re.sub(r"\{\{.*?\}\}|\x1b\[\d*m", "", str(error))
+    return f"{type(error).__name__}: {' '.join(text.split())[:300]}"
