@@ -78,7 +78,9 @@ CONTRACT = {
 def test_contract(case):
     _, factory, x = CONTRACT[case]
     passed = check_bijector(factory, x)
-    assert {"round_trip", "forward_log_det", "xla", "weights_used", "dtypes"} <= {*passed}
+    assert {"round_trip", "forward_log_det", "xla", "weights_used", "dtypes"} <= {
+        *passed
+    }
 
 
 def test_the_contract_covers_every_public_bijector():
@@ -306,4 +308,6 @@ class TestMixtureCDF:
                     ends.append(float(tf.reduce_sum(bijector.inverse(y) ** 2)))
                 weight.assign(start)
                 expected = (ends[0] - ends[1]) / (2 * step)
-                np.testing.assert_allclose(gradient[index], expected, rtol=1e-5, atol=1e-7)
+                np.testing.assert_allclose(
+                    gradient[index], expected, rtol=1e-5, atol=1e-7
+                )

@@ -1,12 +1,13 @@
 """Checks of what users hand in, with one wording for each kind of error."""
 
 import difflib
+import random
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-__all__ = ["as_points", "pick", "positive_int"]
+__all__ = ["as_points", "as_seed", "pick", "positive_int"]
 
 
 def as_points(
@@ -93,9 +94,22 @@ def pick(name: str, known: Iterable[str], what: str) -> str:
         return name
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise ValueError(
-        f"Unknown {what}: {name!r}; {hint}Known: {', '.join(known)}."
-    )
+    raise ValueError(f"Unknown {what}: {name!r}; {hint}Known: {', '.join(known)}.")
+
+
+def as_seed(seed: int | None) -> int:
+    """Returns `seed`, or one drawn from Python's generator.
+
+    `keras.utils.set_random_seed` therefore makes every default reproducible.
+
+    Raises:
+      ValueError: `seed` is not a whole number ≥ 0.
+    """
+    if seed is None:
+        return random.randrange(2**31)
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"`seed` must be a whole number ≥ 0. Received: {seed!r}.")
+    return int(seed)
 
 
 def positive_int(value: Any, name: str) -> int:

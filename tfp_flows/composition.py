@@ -5,15 +5,43 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import _checks
 
-__all__ = ["as_base", "infer_dtype", "infer_event_size", "stage_names"]
+__all__ = [
+    "as_base",
+    "as_bijectors",
+    "infer_dtype",
+    "infer_event_size",
+    "stage_names",
+]
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
+
+
+def as_bijectors(bijectors: Any) -> tuple[tfb.Bijector, ...]:
+    """Returns the bijectors as a tuple.
+
+    Raises:
+      TypeError: something in there is not a bijector.
+    """
+    if isinstance(bijectors, tfb.Bijector):
+        raise TypeError(
+            "`bijectors` must be a list of bijectors in sampling order. Received one "
+            f"{type(bijectors).__name__}. Remedy: write [bijector]."
+        )
+    bijectors = tuple(bijectors)
+    for i, bijector in enumerate(bijectors):
+        if not isinstance(bijector, tfb.Bijector):
+            raise TypeError(
+                f"`bijectors` must hold tfb.Bijector objects. Received at index {i}: "
+                f"{bijector!r}."
+            )
+    return bijectors
 
 
 def infer_dtype(
@@ -22,8 +50,13 @@ def infer_dtype(
     """Returns the one floating dtype of a flow.
 
     Raises:
+      TypeError: `base` is not a distribution.
       ValueError: two of its parts, or one of them and `dtype`, disagree.
     """
+    if base is not None and not isinstance(base, tfd.Distribution):
+        raise TypeError(
+            f"`base` must be a TFP distribution. Received: {type(base).__name__} {base!r}."
+        )
     parts = [] if base is None else [("base", base)]
     parts += [(f"bijector {i}", b) for i, b in enumerate(bijectors)]
     said = {} if dtype is None else {"`dtype`": tf.as_dtype(dtype)}
@@ -39,7 +72,9 @@ def infer_dtype(
         )
     result = next(iter(said.values()), tf.as_dtype(keras.config.floatx()))
     if result not in (tf.float32, tf.float64):
-        raise ValueError(f"`dtype` must be float32 or float64. Received: {result.name}.")
+        raise ValueError(
+            f"`dtype` must be float32 or float64. Received: {result.name}."
+        )
     return result
 
 
@@ -51,25 +86,23 @@ def infer_event_size(
     """Returns the width of a flow's points.
 
     Raises:
-      TypeError: `base` is not a distribution.
       ValueError: its parts disagree, or none of them tells.
     """
     said = {}
     if event_size is not None:
         said["`event_size`"] = _checks.positive_int(event_size, "event_size")
     if base is not None:
-        if not isinstance(base, tfd.Distribution):
-            raise TypeError(
-                "`base` must be a TFP distribution. "
-                f"Received: {type(base).__name__} {base!r}."
-            )
         shape = [*base.batch_shape, *base.event_shape]
         if len(shape) == 1:
             said[f"base ({_class_name(base)})"] = shape[0]
-    for i, bijector in enumerate(bijectors):
-        size = _size_of(bijector)
-        if size is not None:
-            said[f"bijector {i} ({_class_name(bijector)})"] = size
+    sizes = {
+        f"bijector {i} ({_class_name(bijector)})": _size_of(bijector)
+        for i, bijector in enumerate(bijectors)
+    }
+    wide = {where: size for where, size in sizes.items() if (size or 0) > 1}
+    said |= wide
+    if not said:  # parameters of width 1 fit every width: they tell only if alone
+        said = {where: size for where, size in sizes.items() if size == 1}
     if not said:
         raise ValueError(
             "`event_size` is needed: neither the base nor a bijector tells the width "
@@ -77,13 +110,15 @@ def infer_event_size(
         )
     if len(set(said.values())) > 1:
         listed = ", ".join(f"{where}: {size}" for where, size in said.items())
-        raise ValueError(f"The parts of a flow must have one event size. Received {listed}.")
+        raise ValueError(
+            f"The parts of a flow must have one event size. Received {listed}."
+        )
     return next(iter(said.values()))
 
 
 def _size_of(bijector: tfb.Bijector) -> int | None:
     """Returns the width that a bijector's parameters fix, or None."""
-    own = getattr(bijector, "event_size", None)
+    own = getattr(bijector, "required_event_size", None)
     if own is not None:
         return own
     nested = getattr(bijector, "bijectors", None)
@@ -101,11 +136,11 @@ def _size_of_parameters(bijector: tfb.Bijector) -> int | None:
     try:
         if bijector.forward_min_event_ndims == 0:
             shape = bijector.experimental_batch_shape(x_event_ndims=0)
-            return shape[-1] if shape.rank and shape[-1] != 1 else None
+            return shape[-1] if shape.rank else None
         for name, kind in bijector.parameter_properties().items():
-            shape = tf.TensorShape(getattr((bijector.parameters or {}).get(name), "shape", None))
-            ndims = kind.event_ndims
-            if isinstance(ndims, int) and ndims >= 1 and shape.rank:
+            value = (bijector.parameters or {}).get(name)
+            shape = tuple(value.shape if hasattr(value, "shape") else np.shape(value))
+            if isinstance(kind.event_ndims, int) and kind.event_ndims >= 1 and shape:
                 return shape[-1]
     except (NotImplementedError, TypeError, ValueError, AttributeError):
         pass  # a user's bijector need not tell its parameters' shapes

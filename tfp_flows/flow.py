@@ -2,11 +2,7 @@
 
 import dataclasses
 import functools
-import os
-import random
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -16,8 +12,15 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _checks
-from tfp_flows.composition import as_base, infer_dtype, infer_event_size, stage_names
+from tfp_flows import _checks, data
+from tfp_flows._files import beside
+from tfp_flows.composition import (
+    as_base,
+    as_bijectors,
+    infer_dtype,
+    infer_event_size,
+    stage_names,
+)
 from tfp_flows.serialization import Decoder, Encoder, copy_objects
 from tfp_flows.tracking import Adoption, TFPLayer
 
@@ -57,7 +60,10 @@ class NegativeLogLikelihood(keras.losses.Loss):
     """The loss of every Flow: -log_prob in nats, averaged over the batch."""
 
     def __init__(
-        self, reduction: str = "sum_over_batch_size", name: str = "nll", dtype: Any = None
+        self,
+        reduction: str = "sum_over_batch_size",
+        name: str = "nll",
+        dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
 
@@ -119,7 +125,7 @@ class Flow(keras.Model):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        bijectors = _as_bijectors(bijectors)
+        bijectors = as_bijectors(bijectors)
         if context_size != 0:
             raise ValueError(
                 "`context_size` must be 0: conditional flows are not part of this "
@@ -131,7 +137,10 @@ class Flow(keras.Model):
         self.event_size = event_size
         self.base = as_base(base, event_size, dtype)
         self._bijectors = bijectors
-        self._stage_names = (type(self.base).__name__.lstrip("_"), *stage_names(bijectors))
+        self._stage_names = (
+            type(self.base).__name__.lstrip("_"),
+            *stage_names(bijectors),
+        )
         self._distribution = tfd.TransformedDistribution(
             self.base, tfb.Chain(list(reversed(bijectors))), name=self.name
         )
@@ -148,7 +157,10 @@ class Flow(keras.Model):
                 # Keras makes scope names of layer names.
                 label = re.sub(r"[^A-Za-z0-9.]+", "_", self._stage_names[i]).strip("_")
                 layer_of[id(part)] = TFPLayer(
-                    part, adoption, name=f"f{i}_{label}" if i else label, dtype=self.dtype
+                    part,
+                    adoption,
+                    name=f"f{i}_{label}" if i else label,
+                    dtype=self.dtype,
                 )
         self._parts = list(layer_of.values())
         for layer in self._parts:
@@ -215,7 +227,7 @@ class Flow(keras.Model):
     ) -> tf.Tensor:
         """Returns -log_prob, weighted and averaged, plus the layers' own losses."""
         if y is not None and sample_weight is None:
-            raise ValueError(_NO_TARGETS)
+            raise ValueError(data.NO_TARGETS)
         return super().compute_loss(
             x, y=y_pred, y_pred=y_pred, sample_weight=sample_weight, training=training
         )
@@ -254,102 +266,56 @@ class Flow(keras.Model):
                 f"({', '.join(self._stage_names)}). Remedy: give parameters as numbers "
                 "to bijectors of tfp_flows, or as tf.Variable to TFP's."
             )
-        x, weights = self._at_the_door(x, y, kwargs.pop("sample_weight", None))
-        validation = kwargs.pop("validation_data", None)
-        if validation is not None:
-            validation = self._validation_at_the_door(validation)
-        if self._loses_precision(x):
-            split = kwargs.pop("validation_split", 0.0)
-            x, weights, validation = self._as_datasets(
-                x, weights, validation, split, batch_size, kwargs.pop("shuffle", True)
-            )
-            batch_size = None
-        if isinstance(x, tf.data.Dataset):
-            kwargs["shuffle"] = False  # a dataset says itself in which order it comes
+        kind = {"event_size": self.event_size, "dtype": self.dtype}
+        points = data.checked(x, y, kwargs.pop("sample_weight", None), **kind)
+        held_out = data.checked_validation(kwargs.pop("validation_data", None), **kind)
+        fraction = kwargs.pop("validation_split", 0.0)
+        if held_out is None:
+            points, held_out = data.split(points, fraction)
+        shuffle = kwargs.pop("shuffle", True)
+        points = points.in_its_own_dtype(batch_size, shuffle)
+        if held_out is not None:
+            held_out = held_out.in_its_own_dtype(batch_size)
+            held_out = tuple(held_out) if held_out.is_array else held_out.x
+        in_memory = points.is_array  # a dataset has its own batches and order
         return super().fit(
-            x,
-            batch_size=batch_size,
+            points.x,
+            points.y,
+            batch_size=batch_size if in_memory else None,
             epochs=epochs,
-            sample_weight=weights,
-            validation_data=validation,
+            sample_weight=points.sample_weight,
+            validation_data=held_out,
+            shuffle=shuffle and in_memory,
             **kwargs,
         )
 
-    def evaluate(self, x: Any = None, y: None = None, **kwargs: Any) -> Any:
+    def evaluate(
+        self,
+        x: Any = None,
+        y: None = None,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Returns the mean of -log_prob in nats, by Keras's own `evaluate`.
 
         Args and errors are those of `fit`.
         """
-        if not kwargs.get("_use_cached_eval_dataset"):
-            x, weights = self._at_the_door(x, y, kwargs.pop("sample_weight", None))
-            if self._loses_precision(x):
-                size = kwargs.pop("batch_size", None) or 32
-                x, weights = _dataset(x, weights).batch(size), None
-            kwargs["sample_weight"] = weights
-        return super().evaluate(x, **kwargs)
-
-    def _at_the_door(self, x: Any, y: Any, weights: Any) -> tuple[Any, Any]:
-        """Returns checked points and weights; datasets and generators pass."""
-        if y is not None:
-            raise ValueError(_NO_TARGETS)
-        if isinstance(x, dict) and set(x) == {"x"}:
-            x = x["x"]
-        if not _is_array(x):
-            return x, weights
-        x = _checks.as_points(x, self.event_size, dtype=self.dtype)
-        if x.ndim != 2:
-            raise ValueError(
-                f"`x` must have shape (n, {self.event_size}). Received shape {x.shape}."
-            )
-        if weights is not None:
-            weights = np.asarray(weights, dtype=self.dtype)
-            valid = weights.shape in ((len(x),), (len(x), 1))
-            if not valid or not np.isfinite(weights).all() or (weights < 0).any():
-                raise ValueError(
-                    f"`sample_weight` must be {len(x)} finite numbers ≥ 0. Received "
-                    f"shape {weights.shape}."
-                )
-            weights = weights.reshape(-1)
-        return x, weights
-
-    def _validation_at_the_door(self, data: Any) -> Any:
-        if isinstance(data, (tuple, list)) and not isinstance(data[0], (int, float)):
-            x, y, weights = (*data, None, None)[:3] if isinstance(data, tuple) else (
-                data,
-                None,
-                None,
-            )
-        else:
-            x, y, weights = data, None, None
-        x, weights = self._at_the_door(x, y, weights)
-        return (x, None, weights) if _is_array(x) else x
-
-    def _loses_precision(self, x: Any) -> bool:
-        """Whether Keras would round the points on their way in."""
-        return _is_array(x) and self.dtype != keras.config.floatx()
-
-    def _as_datasets(
-        self,
-        x: np.ndarray,
-        weights: np.ndarray | None,
-        validation: Any,
-        split: float,
-        batch_size: int | None,
-        shuffle: bool,
-    ) -> tuple[Any, None, Any]:
-        """Returns what `fit` takes as datasets, which keep their dtype."""
-        batch_size = batch_size or 32
-        if split and validation is None:
-            at = int(len(x) * (1.0 - split))
-            held_out = weights if weights is None else weights[at:]
-            validation = (x[at:], None, held_out)
-            x, weights = x[:at], weights if weights is None else weights[:at]
-        if isinstance(validation, tuple):
-            validation = _dataset(validation[0], validation[2]).batch(batch_size)
-        points = _dataset(x, weights)
-        if shuffle:
-            points = points.shuffle(len(x))
-        return points.batch(batch_size).prefetch(1), None, validation
+        if kwargs.get("_use_cached_eval_dataset"):  # from inside `fit`, already checked
+            return super().evaluate(x, y, batch_size=batch_size, **kwargs)
+        points = data.checked(
+            x,
+            y,
+            kwargs.pop("sample_weight", None),
+            event_size=self.event_size,
+            dtype=self.dtype,
+        ).in_its_own_dtype(batch_size)
+        return super().evaluate(
+            points.x,
+            points.y,
+            batch_size=batch_size if points.is_array else None,
+            sample_weight=points.sample_weight,
+            **kwargs,
+        )
 
     # Densities and samples
 
@@ -393,7 +359,7 @@ class Flow(keras.Model):
           ValueError: `n` or `seed` is out of its range.
         """
         n = _checks.positive_int(n, "n")
-        seed = _as_seed(seed)
+        seed = _stateless_seed(seed)
         if batch_size is None and n <= _CHUNK:
             return self._forward_graph(self._base_graph(n, seed))
         return tf.concat(
@@ -415,7 +381,7 @@ class Flow(keras.Model):
           A list of `Stage`: the base, then one for each bijector. Row i of the
           samples is the same point at every stage.
         """
-        z = self._base_graph(_checks.positive_int(n, "n"), _as_seed(seed))
+        z = self._base_graph(_checks.positive_int(n, "n"), _stateless_seed(seed))
         steps = self._stages_graph(z)
         return [
             Stage(name, bijector, *step, distribution)
@@ -489,7 +455,7 @@ class Flow(keras.Model):
           seed: of the order; drawn when None.
         """
         count = len(self.bijectors)
-        rng = np.random.default_rng(_python_seed(seed))
+        rng = np.random.default_rng(_checks.as_seed(seed))
         order = rng.permutation(count)
         while count > 1 and (order == np.arange(count)).all():
             order = rng.permutation(count)
@@ -508,7 +474,9 @@ class Flow(keras.Model):
             "dtype": self.dtype,
             "event_size": self.event_size,
             "stage_names": list(self._stage_names),
-            "structure": Encoder().encode([self.base, list(self.bijectors)], "the flow"),
+            "structure": Encoder().encode(
+                [self.base, list(self.bijectors)], "the flow"
+            ),
         }
 
     @classmethod
@@ -549,7 +517,7 @@ class Flow(keras.Model):
         if path.suffix != ".keras":
             raise ValueError(f"`filepath` must end in .keras. Received: {str(path)!r}.")
         self.get_config()  # says what cannot be saved before a file is touched
-        with _beside(path) as temporary:
+        with beside(path) as temporary:
             super().save(temporary, **kwargs)
 
     def export(self, filepath: Any, **kwargs: Any) -> None:
@@ -562,7 +530,7 @@ class Flow(keras.Model):
           filepath: the folder, written whole or not at all.
           **kwargs: as for `keras.export.ExportArchive.write_out`.
         """
-        with _beside(Path(filepath)) as temporary:
+        with beside(filepath) as temporary:
             archive = keras.export.ExportArchive()
             weights = tf.Module()  # the model itself would bring TFP's objects along
             weights.all = [variable.value for variable in self.variables]
@@ -580,28 +548,6 @@ class Flow(keras.Model):
             archive.write_out(str(temporary), **{"verbose": False, **kwargs})
 
 
-_NO_TARGETS = (
-    "A density has no targets: `y` must be None. Remedy: call `fit(x)`, with weights "
-    "`fit(x, sample_weight=w)` or a dataset of (x, anything, sample_weight)."
-)
-
-
-def _as_bijectors(bijectors: Any) -> tuple[tfb.Bijector, ...]:
-    if isinstance(bijectors, tfb.Bijector):
-        raise TypeError(
-            "`bijectors` must be a list of bijectors in sampling order. Received one "
-            f"{type(bijectors).__name__}. Remedy: write [bijector]."
-        )
-    bijectors = tuple(bijectors)
-    for i, bijector in enumerate(bijectors):
-        if not isinstance(bijector, tfb.Bijector):
-            raise TypeError(
-                f"`bijectors` must hold tfb.Bijector objects. Received at index {i}: "
-                f"{bijector!r}."
-            )
-    return bijectors
-
-
 def _graph(function: Callable, *signature: tf.TensorSpec) -> Callable:
     """Returns the function compiled once for any number of points."""
     # TensorFlow counts retraces by source line; a partial keeps flows apart.
@@ -613,55 +559,15 @@ def _x_of(inputs: Any) -> Any:
     return inputs["x"] if isinstance(inputs, dict) else inputs
 
 
-def _is_array(x: Any) -> bool:
-    """Whether `x` holds its points, unlike a dataset, a generator or a loader."""
-    return isinstance(x, (np.ndarray, list, tuple)) or (
-        hasattr(x, "shape") and hasattr(x, "__array__")
-    )
-
-
-def _dataset(x: np.ndarray, weights: np.ndarray | None) -> tf.data.Dataset:
-    points = tf.data.Dataset.from_tensor_slices
-    # A dataset has no None, so the unused target is the points again.
-    return points(x) if weights is None else points((x, x, weights))
-
-
 def _chunks(n: int, batch_size: int | None) -> Iterator[tuple[int, int]]:
-    size = _CHUNK if batch_size is None else _checks.positive_int(batch_size, "batch_size")
+    size = (
+        _CHUNK if batch_size is None else _checks.positive_int(batch_size, "batch_size")
+    )
     for start in range(0, n, size):
         yield start, min(start + size, n)
 
 
-def _python_seed(seed: int | None) -> int:
-    if seed is None:
-        return random.randrange(2**31)
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"`seed` must be a whole number ≥ 0. Received: {seed!r}.")
-    return int(seed)
-
-
-def _as_seed(seed: int | None) -> np.ndarray:
+def _stateless_seed(seed: int | None) -> np.ndarray:
     """Returns a stateless TFP seed: the same number, the same draws."""
-    low = _python_seed(seed)
+    low = _checks.as_seed(seed)
     return np.array([low & 0x7FFFFFFF, (low >> 31) & 0x3FFFFFFF], np.int32)
-
-
-class _beside:  # noqa: N801 - reads as a word: `with _beside(path) as temporary`
-    """A temporary path beside the given one, which takes its place on success."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Path:
-        parent = self._path.resolve().parent
-        parent.mkdir(parents=True, exist_ok=True)
-        self._folder = tempfile.TemporaryDirectory(prefix=".tfpf-", dir=parent)
-        return Path(self._folder.name) / self._path.name
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        with self._folder:
-            if kind is None:
-                temporary = Path(self._folder.name) / self._path.name
-                if self._path.is_dir():
-                    shutil.rmtree(self._path)
-                os.replace(temporary, self._path)

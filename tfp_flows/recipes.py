@@ -53,7 +53,7 @@ def real_nvp(
     NVP", section 3.
     """
     _check_sizes(event_size, layers)
-    seeds = random.Random(seed)
+    seeds = random.Random(_checks.as_seed(seed))
     bijectors = [
         AffineCoupling(
             flip=i % 2 == 1,
@@ -104,7 +104,7 @@ def nice(
     estimation", sections 3.2 and 3.3.
     """
     _check_sizes(event_size, layers)
-    seeds = random.Random(seed)
+    seeds = random.Random(_checks.as_seed(seed))
     bijectors: list[tfb.Bijector] = [
         AdditiveCoupling(
             flip=i % 2 == 1,
@@ -116,7 +116,9 @@ def nice(
     ]
     real = infer_dtype(dtype, base, [])
     ones = tf.ones([event_size], real)
-    bijectors.append(tfb.Scale(tfp.util.TransformedVariable(ones, tfb.Exp(), dtype=real)))
+    bijectors.append(
+        tfb.Scale(tfp.util.TransformedVariable(ones, tfb.Exp(), dtype=real))
+    )
     return Flow(bijectors, base, event_size, dtype=dtype, name=name)
 
 

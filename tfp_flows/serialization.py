@@ -104,7 +104,9 @@ class Encoder:
 
     def _tensor(self, value: tf.Tensor, where: str) -> dict[str, Any]:
         if not hasattr(value, "numpy"):
-            raise TypeError(f"{where} is a symbolic tensor, which has no value to save.")
+            raise TypeError(
+                f"{where} is a symbolic tensor, which has no value to save."
+            )
         return self._array(value.numpy(), where, tag="tensor")
 
     def _once(self, value: Any, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -162,7 +164,10 @@ class Encoder:
             if _is_from(cls, "tensorflow_probability") and hasattr(module, public):
                 return f"{space}.{public}"
         name = keras.saving.get_registered_name(cls)
-        if self.kept is not None and keras.saving.get_registered_object(name) is not cls:
+        if (
+            self.kept is not None
+            and keras.saving.get_registered_object(name) is not cls
+        ):
             return self._keep(cls, cls.__name__)
         return name
 

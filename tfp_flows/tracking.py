@@ -102,7 +102,10 @@ def _keras_layers(tfp_object: tf.Module) -> Iterator[keras.Layer]:
     """Yields the Keras layers that the object and its parts hold, once each."""
     seen = set()
     for module in (tfp_object, *tfp_object.submodules):
-        held = [*vars(module).values(), *(getattr(module, "parameters", None) or {}).values()]
+        held = [
+            *vars(module).values(),
+            *(getattr(module, "parameters", None) or {}).values(),
+        ]
         for value in tf.nest.flatten([v for v in held if _may_hold_layers(v)]):
             if isinstance(value, keras.Layer) and id(value) not in seen:
                 seen.add(id(value))

@@ -1,7 +1,6 @@
 """What every bijector of ours shares: weights on demand, log-dets, configuration."""
 
 import inspect
-import random
 import re
 import weakref
 from typing import Any, Self
@@ -19,7 +18,7 @@ from tfp_flows.serialization import decode_arguments, encode_arguments
 
 tfb = tfp.bijectors
 
-__all__ = ["Bijector", "draw_seed", "is_given", "learnable", "register"]
+__all__ = ["Bijector", "is_given", "learnable", "register"]
 
 register = keras.saving.register_keras_serializable("tfp_flows")
 
@@ -98,6 +97,11 @@ class Bijector(tfb.Bijector):
     @property
     def event_size(self) -> int | None:
         """Width of the points, or None before the weights exist."""
+        return self._event_size
+
+    @property
+    def required_event_size(self) -> int | None:
+        """The one width that the bijector can act on, or None where it takes many."""
         return self._event_size
 
     def build(self, event_size: int, dtype: Any = None) -> None:
@@ -225,18 +229,3 @@ def learnable(value: Any, dtype: tf.DType, *, trainable: bool, name: str) -> Any
     return tf.Variable(
         np.asarray(value, dtype.as_numpy_dtype), trainable=trainable, name=name
     )
-
-
-def draw_seed(seed: int | None) -> int:
-    """Returns `seed`, or one drawn from Python's generator.
-
-    `keras.utils.set_random_seed` therefore makes every default reproducible.
-
-    Raises:
-      ValueError: `seed` is not a whole number ≥ 0.
-    """
-    if seed is None:
-        return random.randrange(2**31)
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"`seed` must be a whole number ≥ 0. Received: {seed!r}.")
-    return int(seed)

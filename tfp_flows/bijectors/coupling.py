@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows import networks
-from tfp_flows.bijectors.base import Bijector, draw_seed, register
+from tfp_flows._checks import as_seed
+from tfp_flows.bijectors.base import Bijector, register
 
 __all__ = ["AdditiveCoupling", "AffineCoupling"]
 
@@ -31,7 +32,7 @@ class Coupling(Bijector):
         as_name = keras.activations.serialize(activation)
         arguments["activation"] = as_name if isinstance(as_name, str) else activation
         arguments["hidden"] = list(networks.as_hidden(arguments["hidden"]))
-        arguments["seed"] = draw_seed(arguments["seed"])
+        arguments["seed"] = as_seed(arguments["seed"])
         network = arguments["network"]
         if network is not None and not isinstance(network, keras.Layer):
             raise TypeError(
@@ -40,6 +41,12 @@ class Coupling(Bijector):
             )
         super().__init__(arguments, dtype=arguments["dtype"], name=arguments["name"])
         self._weights: list[tf.Variable] = []
+
+    @property
+    def required_event_size(self) -> int | None:
+        """The length of a mask given as an array, or None for one given by name."""
+        mask = self.parameters["mask"]
+        return self.event_size if isinstance(mask, str) else len(mask)
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
         given = self.parameters
@@ -56,7 +63,10 @@ class Coupling(Bijector):
         self._network = given["network"]
         if self._network is None:
             self._network = networks.MLP(
-                given["hidden"], given["activation"], seed=given["seed"], dtype=dtype.name
+                given["hidden"],
+                given["activation"],
+                seed=given["seed"],
+                dtype=dtype.name,
             )
         self._head = keras.layers.Dense(
             moved.size * self._steering_size,
@@ -83,8 +93,10 @@ class Coupling(Bijector):
         steering = tf.cast(self._head(self._network(rows)), kept.dtype)
         parts = tf.split(steering, self._steering_size, axis=-1)
         shape = tf.concat([tf.shape(kept)[:-1], [self._sizes[1]]], 0)
-        return [tf.ensure_shape(tf.reshape(p, shape), [*kept.shape[:-1], self._sizes[1]])
-                for p in parts]
+        return [
+            tf.ensure_shape(tf.reshape(p, shape), [*kept.shape[:-1], self._sizes[1]])
+            for p in parts
+        ]
 
     def _coupled(self, x: tf.Tensor, *, inverse: bool) -> tuple[tf.Tensor, tf.Tensor]:
         arranged = _permute(x, self._order)
@@ -280,7 +292,9 @@ def as_mask(mask: Any, flip: bool = False, event_size: int | None = None) -> np.
                 f"ones. Received: {mask!r}."
             )
         index = np.arange(event_size or 2)
-        stays = index % 2 == 0 if mask == "alternating" else index < (len(index) + 1) // 2
+        stays = (
+            index % 2 == 0 if mask == "alternating" else index < (len(index) + 1) // 2
+        )
     else:
         values = np.asarray(mask)
         if values.ndim != 1 or not np.isin(values, (0, 1)).all():

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows.bijectors.base import Bijector, draw_seed, is_given, learnable, register
+from tfp_flows._checks import as_seed
+from tfp_flows.bijectors.base import Bijector, is_given, learnable, register
 
 __all__ = ["LeakyReLU"]
 
@@ -58,7 +59,7 @@ class LeakyReLU(Bijector):
     ) -> None:
         if slope is None:
             # 1 - U lies in (0, 1], which keeps the slope off zero.
-            generator = np.random.default_rng(draw_seed(seed))
+            generator = np.random.default_rng(as_seed(seed))
             slope = float(0.9 * (1.0 - generator.uniform()))
         if not is_given(slope):
             values = np.asarray(slope, np.float64)
@@ -70,6 +71,12 @@ class LeakyReLU(Bijector):
         super().__init__(locals(), event_ndims=0, dtype=dtype, name=name)
         self._trainable = trainable
         self._slope = slope
+
+    @property
+    def required_event_size(self) -> int | None:
+        """The number of slopes, or None for one slope, which serves every width."""
+        shape = np.shape(self._slope)
+        return shape[0] if shape not in ((), (1,)) else None
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
         shape = tuple(np.shape(self._slope))
@@ -84,8 +91,8 @@ class LeakyReLU(Bijector):
             )
 
     def _check_width(self, width: int | None) -> None:
-        if np.shape(self._slope) not in ((), (1,)):
-            super()._check_width(width)  # one slope serves every width
+        if self.required_event_size is not None:
+            super()._check_width(width)
 
     def _current_log_slope(self) -> tf.Tensor:
         if is_given(self._slope):

@@ -152,9 +152,7 @@ class MixtureCDF(Bijector):
         root = tf.stop_gradient(root)
         # One Newton step changes the root by less than its error, and carries the
         # gradient: dx = -(∂excess/∂θ dθ - dtarget) / (∂excess/∂x).
-        log_slope = (
-            self._log_pdf(root) - self._log_cdf(root) - self._log_cdf(root, -1)
-        )
+        log_slope = self._log_pdf(root) - self._log_cdf(root) - self._log_cdf(root, -1)
         x = root - excess(root) * tf.stop_gradient(tf.exp(-log_slope))
         return tf.where(outside, tf.constant(math.nan, x.dtype), x)
 

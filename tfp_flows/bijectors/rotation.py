@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows.bijectors.base import Bijector, draw_seed, learnable, register
+from tfp_flows._checks import as_seed
+from tfp_flows.bijectors.base import Bijector, learnable, register
 
 __all__ = ["Rotation2D"]
 
@@ -51,13 +52,16 @@ class Rotation2D(Bijector):
         name: str | None = None,
     ) -> None:
         if angle is None:
-            generator = np.random.default_rng(draw_seed(seed))
+            generator = np.random.default_rng(as_seed(seed))
             angle = float(generator.uniform(0.0, 2 * math.pi))
-        super().__init__(
-            locals(), is_constant_jacobian=True, dtype=dtype, name=name
-        )
+        super().__init__(locals(), is_constant_jacobian=True, dtype=dtype, name=name)
         self._trainable = trainable
         self._angle = angle
+
+    @property
+    def required_event_size(self) -> int:
+        """2: it turns a plane."""
+        return 2
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
         if event_size != 2:

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows.bijectors.base import Bijector, draw_seed, is_given, learnable, register
+from tfp_flows._checks import as_seed
+from tfp_flows.bijectors.base import Bijector, learnable, register
 
 __all__ = ["ShiftAndCube"]
 
@@ -68,7 +69,7 @@ class ShiftAndCube(Bijector):
                 f"Received: {source} for both."
             )
         if coefficient is None:
-            generator = np.random.default_rng(draw_seed(seed))
+            generator = np.random.default_rng(as_seed(seed))
             coefficient = float(generator.normal(3.0, 1.0))
         source, target = int(source), int(target)
         super().__init__(locals(), dtype=dtype, name=name)

@@ -67,8 +67,8 @@ def bimodal_1d(weight: float = 0.3, noise: float = 0.5) -> Density:
       ValueError: `weight` or `noise` is out of range.
 
     Example:
-      >>> float(bimodal_1d().log_prob([[-2.0]]).round(6))
-      -1.429764
+      >>> bimodal_1d().log_prob([[-2.0], [2.0]]).round(3)
+      array([-1.43 , -0.582])
     """
     weight, noise = fraction(weight, "weight"), positive(noise, "noise")
 

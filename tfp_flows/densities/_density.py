@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -164,33 +165,26 @@ def to_points(z: np.ndarray) -> np.ndarray:
 
 
 def positive(value: Any, name: str) -> float:
-    """Returns `value` as a float that is positive and not absurdly small or large.
+    """Returns `value` as a float within 1e-9..1e9.
+
+    Beyond, float64 no longer tells points of a density apart.
 
     Raises:
-      ValueError: it is not a number > 0, or not within 1e-9..1e9, where float64
-        still tells points one noise apart.
+      ValueError: it is not a number, not > 0, or out of that range.
     """
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = np.nan
-    if not number > 0:
+    if not isinstance(value, Real) or not value > 0:
         raise ValueError(f"`{name}` must be > 0. Received: {value!r}.")
-    if not 1e-9 <= number <= 1e9:
-        raise ValueError(f"`{name}` must lie in 1e-9..1e9. Received: {value!r}.")
-    return number
+    if not 1e-9 <= value <= 1e9:
+        raise ValueError(f"`{name}` must be within 1e-9..1e9. Received: {value!r}.")
+    return float(value)
 
 
 def fraction(value: Any, name: str) -> float:
     """Returns `value` as a float strictly between 0 and 1.
 
     Raises:
-      ValueError: it is not.
+      ValueError: it is not such a number.
     """
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = np.nan
-    if not 0 < number < 1:
-        raise ValueError(f"`{name}` must lie in (0, 1). Received: {value!r}.")
-    return number
+    if not isinstance(value, Real) or not 0 < value < 1:
+        raise ValueError(f"`{name}` must be > 0 and < 1. Received: {value!r}.")
+    return float(value)

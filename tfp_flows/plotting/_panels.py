@@ -1,0 +1,176 @@
+"""The parts of a picture: limits, exact densities as shading or curve, points."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.colors import Colormap, Normalize, PowerNorm
+from matplotlib.image import AxesImage
+
+from tfp_flows.plotting import _style
+
+Limits = tuple[float, float]
+
+# Axes whose ranges differ less than this are drawn to one scale.
+_EQUAL_WITHIN = 3.0
+
+
+def finite_rows(x: np.ndarray) -> np.ndarray:
+    """Returns which rows hold finite numbers only, `(n,)`."""
+    return np.isfinite(x).all(-1)
+
+
+def robust_limits(x: np.ndarray) -> list[Limits]:
+    """Returns limits that show nearly all of the points, one pair a coordinate.
+
+    Args:
+      x: `(n, d)`; rows that are not finite are left out.
+
+    Returns:
+      The range of the middle 99%, with a margin; of the same width for both
+      coordinates where these are of similar size.
+    """
+    x = np.asarray(x, np.float64)
+    x = x[finite_rows(x)]
+    if not len(x):
+        return [(-1.0, 1.0)] * x.shape[1]
+    # A quantile between two samples must not borrow from the outlier.
+    low = np.quantile(x, 0.005, axis=0, method="higher")
+    high = np.quantile(x, 0.995, axis=0, method="lower")
+    middle, half = low / 2 + high / 2, 0.58 * (high - low)
+    half = np.maximum(half, 1e-3 * np.maximum(np.abs(middle), 1e-3))
+    if half.max() <= _EQUAL_WITHIN * half.min():
+        half = np.full_like(half, half.max())
+    return [(m - h, m + h) for m, h in zip(middle.tolist(), half.tolist(), strict=True)]
+
+
+def as_limits(limits: Any, event_size: int) -> list[Limits]:
+    """Returns the user's `limits` as one (low, high) for each coordinate.
+
+    Raises:
+      ValueError: they are not.
+    """
+    try:
+        pairs = np.asarray(limits, np.float64)
+        pairs = np.broadcast_to(pairs, (event_size, 2))
+    except (TypeError, ValueError):
+        pairs = np.full((1, 2), np.nan)
+    if not np.isfinite(pairs).all() or not (pairs[:, 0] < pairs[:, 1]).all():
+        raise ValueError(
+            "`limits` must be (low, high) with low < high, or one such pair for each "
+            f"of {event_size} coordinates. Received: {limits!r}."
+        )
+    return [(low, high) for low, high in pairs.tolist()]
+
+
+def set_limits(ax: Axes, limits: list[Limits]) -> None:
+    """Sets the limits of a 2-d panel, to one scale where both ranges are equal."""
+    ax.set_xlim(limits[0])
+    ax.set_ylim(limits[1])
+    spans = [high - low for low, high in limits]
+    if np.isclose(*spans):
+        ax.set_aspect("equal", adjustable="box")
+    else:
+        ax.set_box_aspect(1)
+
+
+def centers(limits: Limits, count: int) -> np.ndarray:
+    """Returns the middles of `count` equal cells between the limits."""
+    low, high = limits
+    return low + (np.arange(count) + 0.5) * (high - low) / count
+
+
+def readable_peak(density: np.ndarray) -> float:
+    """Returns the density above which lies only a twentieth of the mass.
+
+    Where a density is smooth this is nearly its peak; a pole or a thin ridge must not
+    fade everything else.
+    """
+    values = np.sort(density[np.isfinite(density)])[::-1]
+    mass = np.cumsum(values)
+    if not len(mass) or not 0 < mass[-1] < np.inf:
+        return 1.0
+    return float(values[np.searchsorted(mass, 0.05 * mass[-1])])
+
+
+def density_on_grid(
+    density: Callable[[np.ndarray], np.ndarray], limits: list[Limits], resolution: int
+) -> np.ndarray:
+    """Returns the density over a plane, rows upwards, `(resolution, resolution)`."""
+    x, y = (centers(pair, resolution) for pair in limits)
+    points = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+    return density(points).reshape(resolution, resolution)
+
+
+def shade(
+    ax: Axes,
+    values: np.ndarray,
+    limits: list[Limits],
+    cmap: Colormap,
+    norm: Normalize | None = None,
+) -> AxesImage:
+    """Draws values over a plane; NaN, outside the support, stays blank."""
+    if norm is None:
+        # The square root lifts the tails, so that a narrow peak is not all one sees.
+        norm = PowerNorm(0.5, 0.0, readable_peak(values), clip=True)
+    return ax.imshow(
+        np.ma.masked_invalid(values),
+        origin="lower",
+        extent=(*limits[0], *limits[1]),
+        aspect="auto",
+        cmap=cmap,
+        norm=norm,
+        interpolation="bilinear",
+        interpolation_stage="rgba",  # a blank cell must not eat its neighbours
+        zorder=0,
+    )
+
+
+def scatter(ax: Axes, x: np.ndarray, color: Any, size: float | None = None) -> PathCollection:
+    """Draws points `(n, 2)`: smaller the more there are. Leaves the limits alone."""
+    size = size or float(np.clip(6000 / max(len(x), 1), 1.0, 14.0))
+    return ax.scatter(
+        x[:, 0],
+        x[:, 1],
+        s=size,
+        c=color,
+        alpha=0.8,
+        linewidths=0,
+        rasterized=True,  # thousands of points make vector files slow
+        zorder=2,
+    )
+
+
+def curve(
+    ax: Axes,
+    x: np.ndarray,
+    density: np.ndarray,
+    color: str = _style.INK,
+    fill: str | None = "#d9d9d9",
+) -> float:
+    """Draws a density over a line and returns the height that shows it well."""
+    ax.plot(x, density, color=color, linewidth=1.2, zorder=3)
+    if fill:
+        ax.fill_between(x, 0, density, color=fill, linewidth=0, zorder=1)
+    peak = readable_peak(density)
+    top = np.nanmax(density) if np.isfinite(density).any() else 1.0
+    return 1.1 * (top if top <= 1.5 * peak else 1.5 * peak)
+
+
+def remark(ax: Axes, text: str) -> None:
+    """Writes a small note inside the axes."""
+    ax.text(
+        0.5,
+        0.02,
+        text,
+        transform=ax.transAxes,
+        ha="center",
+        va="bottom",
+        fontsize=6.5,
+        color=_style.INK,
+        fontfamily=_style.FONT,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+        zorder=4,
+    )

@@ -1,0 +1,139 @@
+"""What can be drawn, brought to one form: a width, exact densities, samples."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows import _checks
+from tfp_flows.flow import Flow, Stage
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Anything with a density over points of one or two coordinates.
+
+    Attributes:
+      event_size: 1 or 2.
+      density: from points `(n, event_size)` to exp(log_prob), `(n,)` float64; NaN
+        where there is none.
+      sample: from (n, seed) to `(n, event_size)`; None if it cannot be sampled.
+    """
+
+    event_size: int
+    density: Callable[[np.ndarray], np.ndarray]
+    sample: Callable[[int, int], np.ndarray] | None
+
+
+def as_target(source: Any, limits: Any) -> Target:
+    """Returns the Target of a Flow, a tfd.Distribution or anything with `log_prob`.
+
+    Args:
+      source: what the user handed in.
+      limits: tell the event size where nothing else does.
+
+    Raises:
+      TypeError: `source` has no `log_prob`.
+      ValueError: it is a batch of distributions, or not 1-d or 2-d.
+    """
+    if not callable(getattr(source, "log_prob", None)):
+        raise TypeError(
+            "`density` must be a Flow, a tfd.Distribution or have a `log_prob` method. "
+            f"Received: {type(source).__name__}."
+        )
+    if isinstance(source, tfp.distributions.Distribution):
+        target = _of_distribution(source)
+    else:
+        event_size = getattr(source, "event_size", None)
+        if event_size is None:
+            event_size = 1 if limits is None else np.atleast_2d(limits).shape[0]
+        sample = getattr(source, "sample", None)
+        target = Target(
+            event_size,
+            lambda x: exp_log_prob(source.log_prob, x),
+            sample and (lambda n, seed: np.asarray(sample(n, seed=seed))),
+        )
+    if target.event_size not in (1, 2):
+        raise ValueError(
+            "A density can be drawn over 1 or 2 coordinates. Received one over "
+            f"{target.event_size}. Remedy: plot_samples(flow, coordinates=(0, 1)) draws "
+            "two of them."
+        )
+    return target
+
+
+def _of_distribution(source: tfp.distributions.Distribution) -> Target:
+    if source.batch_shape.rank != 0 or source.event_shape.rank not in (0, 1):
+        raise ValueError(
+            "`density` must be one distribution with event shape (), (1,) or (2,). "
+            f"Received batch shape {source.batch_shape}, event shape "
+            f"{source.event_shape}. Remedy: tfd.Independent or indexing."
+        )
+    is_scalar = source.event_shape.rank == 0
+    event_size = 1 if is_scalar else source.event_shape[0]
+
+    def log_prob(x: np.ndarray) -> tf.Tensor:
+        points = tf.constant(x, source.dtype)
+        return source.log_prob(points[:, 0] if is_scalar else points)
+
+    def sample(n: int, seed: int) -> np.ndarray:
+        draws = source.sample(n, seed=tf.constant([seed, 0], tf.int32))
+        return np.reshape(draws, (n, event_size))
+
+    return Target(event_size, lambda x: exp_log_prob(log_prob, x), sample)
+
+
+def of_stage(stage: Stage) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns the exact density of a stage, as in `Target.density`."""
+    distribution = stage.distribution
+    dtype = stage.samples.dtype
+    return lambda x: exp_log_prob(
+        lambda x: distribution.log_prob(tf.constant(x, dtype)), x
+    )
+
+
+def exp_log_prob(log_prob: Callable, x: np.ndarray) -> np.ndarray:
+    """Returns exp(log_prob(x)) as float64, NaN where it is not a finite number.
+
+    Raises:
+      ValueError: the distribution refuses points outside its support.
+    """
+    try:
+        values = np.asarray(log_prob(x), np.float64)
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(
+            "The density cannot be evaluated on a grid: a distribution or bijector "
+            "refuses points outside its support. Remedy: build it with "
+            "`validate_args=False`, or draw samples only."
+        ) from error
+    with np.errstate(over="ignore"):
+        density = np.exp(values)
+    return np.where(np.isfinite(density), density, np.nan)
+
+
+def pick_coordinates(coordinates: Any, event_size: int) -> list[int]:
+    """Returns the indices of the coordinates to draw: one, or two different ones.
+
+    Raises:
+      ValueError: they are not two different coordinates of the points.
+    """
+    if event_size == 1:
+        return [0]
+    picked = [int(i) for i in np.ravel(coordinates)]
+    valid = len(picked) == len(set(picked)) == 2
+    if not valid or not all(0 <= i < event_size for i in picked):
+        raise ValueError(
+            f"`coordinates` must be two different ones of 0..{event_size - 1}. "
+            f"Received: {coordinates!r}."
+        )
+    return picked
+
+
+def as_data(data: Any, flow: Any, event_size: int) -> np.ndarray:
+    """Returns the user's data as `(n, event_size)`, checked."""
+    dtype = flow.dtype if isinstance(flow, Flow) else None
+    points = _checks.as_points(data, event_size, dtype=dtype, name="data")
+    return points.reshape(-1, event_size)

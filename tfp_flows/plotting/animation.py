@@ -1,0 +1,123 @@
+"""The stages as a film, from the base to the data."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.animation import FuncAnimation
+from matplotlib.axes import Axes
+
+from tfp_flows.flow import Flow
+from tfp_flows.plotting import _panels, _style, _targets
+from tfp_flows.plotting.stages import stage_title
+
+__all__ = ["animate_stages"]
+
+
+def animate_stages(
+    flow: Flow,
+    *,
+    n: int = 2000,
+    seed: int = 0,
+    interval: int = 500,
+    between: int = 0,
+    share_limits: bool = True,
+    coordinates: tuple[int, int] = (0, 1),
+    ax: Axes | None = None,
+) -> FuncAnimation:
+    """Films the points on their way from the base to the data, a frame a stage.
+
+    A point keeps its colour, given by its place in the base. With one coordinate each
+    point stands at a fixed fraction of the exact density's height, so that the points
+    fill the area under the curve.
+
+    Args:
+      flow: of any event size.
+      n: number of points.
+      seed: of the base's draw.
+      interval: milliseconds a frame.
+      between: frames between two stages, in which points move straight.
+      share_limits: True keeps the limits still, wide enough for all stages; False
+        gives each stage its own.
+      coordinates: the two to draw, of more than one.
+      ax: to draw on; new when None.
+
+    Returns:
+      A matplotlib animation: `.save("flow.gif", writer="pillow")`, `.to_jshtml()`.
+
+    Raises:
+      TypeError: `flow` is not a Flow.
+      ValueError: an option is out of its range.
+
+    Example:
+      >>> import tfp_flows as tfpf
+      >>> flow = tfpf.Flow([tfpf.bijectors.Rotation2D(0.5) for _ in range(18)])
+      >>> film = animate_stages(flow, n=100)
+      >>> len(list(film.new_frame_seq()))
+      19
+    """
+    if not isinstance(flow, Flow):
+        raise TypeError(f"`flow` must be a Flow. Received: {type(flow).__name__}.")
+    for name, value in (("interval", interval - 1), ("between", between)):
+        if not isinstance(value, int) or value < 0:
+            raise ValueError(
+                f"`{name}` must be a whole number ≥ {int(name == 'interval')}. "
+                f"Received: {locals()[name]!r}."
+            )
+    coordinates = _targets.pick_coordinates(coordinates, flow.event_size)
+    stages = flow.stages(n, seed=seed)
+    clouds, limits = _clouds(stages, coordinates, share_limits)
+    colors = _style.base_colors(np.asarray(stages[0].samples)[:, coordinates])
+    titles = [stage_title(stage, range(k)) for k, stage in enumerate(stages)]
+
+    ax = _style.new_axes(ax, 4.0, 4.4)
+    points = _panels.scatter(ax, clouds[0], colors)
+    if flow.event_size == 1:
+        _style.label(ax, "x", "density")
+
+    def draw(frame: int) -> list[Any]:
+        stage, part = divmod(frame, between + 1)
+        t = part / (between + 1)
+        t = t * t * (3 - 2 * t)  # starts and stops gently
+        after = min(stage + 1, len(stages) - 1)
+        points.set_offsets((1 - t) * clouds[stage] + t * clouds[after])
+        box = (1 - t) * limits[stage] + t * limits[after]
+        if flow.event_size == 1:
+            ax.set_xlim(box[0])
+            ax.set_ylim(box[1])
+        else:
+            _panels.set_limits(ax, box.tolist())
+        _style.title(ax, titles[stage if part == 0 else after], 10)
+        return [points]
+
+    draw(0)
+    frames = (len(stages) - 1) * (between + 1) + 1
+    return _Film(ax.figure, draw, frames=frames, interval=interval, repeat_delay=1500)
+
+
+class _Film(FuncAnimation):
+    """An animation that may be thrown away unseen; matplotlib's warns of that."""
+
+    def __del__(self) -> None:
+        pass
+
+
+def _clouds(
+    stages: list[Any], coordinates: list[int], share_limits: bool
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Returns places in the picture, `(n, 2)`, and limits, `(2, 2)`, of every stage."""
+    clouds = [np.asarray(stage.samples, np.float64)[:, coordinates] for stage in stages]
+    limits = [_panels.robust_limits(cloud) for cloud in clouds]
+    if share_limits:
+        limits = [_panels.robust_limits(np.concatenate(clouds))] * len(stages)
+    if len(coordinates) == 1:
+        fraction = np.random.default_rng(0).uniform(size=len(clouds[0]))
+        heights = [np.exp(np.asarray(stage.log_prob, np.float64)) for stage in stages]
+        tops = [1.2 * np.nanquantile(height, 0.95) for height in heights]
+        if share_limits:
+            tops = [max(tops)] * len(stages)
+        clouds = [
+            np.column_stack([cloud, fraction * height])
+            for cloud, height in zip(clouds, heights, strict=True)
+        ]
+        limits = [[*pair, (0.0, top)] for pair, top in zip(limits, tops, strict=True)]
+    return clouds, [np.array(pairs) for pairs in limits]

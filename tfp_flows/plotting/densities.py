@@ -1,0 +1,267 @@
+"""A density by itself, and a flow's samples beside the data."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from tfp_flows import _checks
+from tfp_flows.flow import Flow
+from tfp_flows.plotting import _panels, _style, _targets
+
+__all__ = ["plot_density", "plot_samples"]
+
+# Points that choose the limits.
+_SCOUTS = 2000
+
+# Natural logarithms below the highest value that `log=True` tells apart.
+_DEPTH = 12.0
+
+
+def plot_density(
+    density: Any,
+    data: Any = None,
+    *,
+    components: tfp.distributions.MixtureSameFamily | None = None,
+    limits: Any = None,
+    resolution: int | None = None,
+    log: bool = False,
+    seed: int = 0,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draws exp(log_prob) exactly: a curve over a line, shading over a plane.
+
+    Args:
+      density: a Flow, a tfd.Distribution, a density of `tfp_flows.densities`, or
+        anything with `log_prob`; of one or two coordinates.
+      data: `(n, event_size)`, drawn along: a histogram of unit area over a line,
+        points over a plane.
+      components: a mixture of one coordinate, such as that of `MixtureCDF`: each
+        component, times its weight, is drawn as a thin line.
+      limits: (low, high), or one such pair for each coordinate; when None, those of
+        the data, else of samples.
+      resolution: grid points along each axis; 500 over a line, 200 over a plane, when
+        None.
+      log: True draws log_prob in nats, over a plane down to 12 below its highest
+        value.
+      seed: of the samples that choose the limits.
+      ax: to draw on; new when None.
+
+    Returns:
+      The Axes that were drawn on.
+
+    Raises:
+      TypeError: `density` has no `log_prob`, or `components` is not a mixture.
+      ValueError: a density of more than two coordinates; data of another width;
+        limits that are none, or None where nothing can choose them; `components`
+        over a plane.
+
+    Example:
+      >>> import tensorflow_probability as tfp
+      >>> ax = plot_density(tfp.distributions.Normal(0.0, 1.0), limits=(-3, 3))
+      >>> heights = ax.lines[0].get_ydata()
+      >>> round(float(heights.max()), 3)
+      0.399
+    """
+    target = _targets.as_target(density, limits)
+    if data is not None:
+        data = _targets.as_data(data, density, target.event_size)
+    if components is not None:
+        components = _as_components(components, target.event_size)
+    if limits is None:
+        limits = _panels.robust_limits(_scouts(target, data, seed))
+    else:
+        limits = _panels.as_limits(limits, target.event_size)
+    if resolution is not None:
+        resolution = _checks.positive_int(resolution, "resolution")
+    ax = _style.new_axes(ax)
+    if target.event_size == 1:
+        _draw_line(ax, target, data, components, limits[0], resolution or 500, log)
+    else:
+        _draw_plane(ax, target, data, limits, resolution or 200, log)
+    return ax
+
+
+def _scouts(target: _targets.Target, data: np.ndarray | None, seed: int) -> np.ndarray:
+    if data is not None:
+        return data
+    if target.sample is None:
+        raise ValueError(
+            "`limits` must be given for a density without a `sample` method. "
+            "Received: None."
+        )
+    return target.sample(_SCOUTS, seed)
+
+
+def _draw_line(
+    ax: Axes,
+    target: _targets.Target,
+    data: np.ndarray | None,
+    components: Any,
+    limits: _panels.Limits,
+    resolution: int,
+    log: bool,
+) -> None:
+    scale = _log if log else np.asarray
+    x = _panels.centers(limits, resolution)
+    density = target.density(x[:, None])
+    top = _panels.curve(ax, x, scale(density), _style.BLUE, None if log else "#cfe3f1")
+    if data is not None:
+        heights, edges = histogram(data[:, 0], limits)
+        ax.stairs(scale(heights), edges, color=_style.MUTED, linewidth=1.0, zorder=2)
+        top = max(top, 1.05 * heights.max())
+    if components is not None:
+        for parts in scale(_weighted(components, x)):
+            ax.plot(x, parts, color=_style.VERMILION, linewidth=0.9, zorder=2.5)
+    ax.set_xlim(limits)
+    if log:
+        highest = np.nanmax(scale(density), initial=-np.inf)
+        highest = highest if np.isfinite(highest) else 0.0
+        ax.set_ylim(highest - _DEPTH, highest + 0.05 * _DEPTH)
+    else:
+        ax.set_ylim(0.0, top)
+    _style.label(ax, "x", "log-density (nats)" if log else "density")
+
+
+def _draw_plane(
+    ax: Axes,
+    target: _targets.Target,
+    data: np.ndarray | None,
+    limits: list[_panels.Limits],
+    resolution: int,
+    log: bool,
+) -> None:
+    values = _panels.density_on_grid(target.density, limits, resolution)
+    norm = None
+    if log:
+        values = _log(values)
+        highest = np.nanmax(values, initial=-np.inf)
+        highest = highest if np.isfinite(highest) else 0.0
+        norm = Normalize(highest - _DEPTH, highest, clip=True)
+    _panels.shade(ax, values, limits, _style.HEAT, norm)
+    if data is not None:
+        _panels.scatter(ax, data, _style.BLUE)
+    _panels.set_limits(ax, limits)
+    _style.label(ax, "coordinate 0", "coordinate 1")
+
+
+def _log(density: np.ndarray) -> np.ndarray:
+    """Returns the logarithm, NaN where the density is 0."""
+    return np.log(np.where(np.asarray(density) > 0, density, np.nan))
+
+
+def histogram(x: np.ndarray, limits: _panels.Limits) -> tuple[np.ndarray, np.ndarray]:
+    """Returns heights and edges of a histogram between limits.
+
+    Heights are in density over all of `x`, so that points beyond the limits count.
+    """
+    bins = int(np.clip(2 * len(x) ** (1 / 3), 10, 80))
+    counts, edges = np.histogram(x, bins, limits)
+    return counts / (len(x) * np.diff(edges)), edges
+
+
+def _as_components(components: Any, event_size: int) -> Any:
+    if event_size != 1:
+        raise ValueError(
+            "`components` can be drawn for a density of 1 coordinate. Received one of "
+            f"{event_size}."
+        )
+    mixture = components
+    if not isinstance(mixture, tfp.distributions.MixtureSameFamily):
+        raise TypeError(
+            "`components` must be a tfd.MixtureSameFamily. "
+            f"Received: {type(mixture).__name__}."
+        )
+    if mixture.event_shape.rank != 0 or mixture.batch_shape.num_elements() != 1:
+        raise ValueError(
+            "`components` must be one mixture over numbers. Received batch shape "
+            f"{mixture.batch_shape}, event shape {mixture.event_shape}."
+        )
+    return mixture
+
+
+def _weighted(mixture: tfp.distributions.MixtureSameFamily, x: np.ndarray) -> np.ndarray:
+    """Returns the density of each component times its weight, `(K, len(x))`."""
+    batch = mixture.batch_shape.rank
+    points = tf.reshape(tf.constant(x, mixture.dtype), [-1] + [1] * (batch + 1))
+    parts = mixture.components_distribution.prob(points)
+    weights = mixture.mixture_distribution.probs_parameter()
+    return np.reshape(parts * weights, (len(x), -1)).astype(np.float64).T
+
+
+def plot_samples(
+    flow: Any,
+    data: Any = None,
+    *,
+    n: int = 2000,
+    seed: int = 0,
+    coordinates: tuple[int, int] = (0, 1),
+    axes: Any = None,
+) -> Figure:
+    """Draws the data beside samples of the flow, to the same limits.
+
+    Args:
+      flow: a Flow, or anything with `sample(n, seed=)` and `event_size`.
+      data: `(m, event_size)`; the samples stand alone when None.
+      n: number of samples.
+      seed: of the samples.
+      coordinates: the two to draw, of more than one; one coordinate is drawn as a
+        histogram of unit area.
+      axes: two Axes, or one without data; a new figure when None.
+
+    Returns:
+      The figure that was drawn on.
+
+    Raises:
+      TypeError: `flow` cannot be sampled, or the data are not numbers.
+      ValueError: data of another width, or coordinates that there are not.
+
+    Example:
+      >>> from tfp_flows import densities
+      >>> moons = densities.make("two_moons")
+      >>> figure = plot_samples(moons, moons.sample(300, seed=1), n=500)
+      >>> [ax.get_title() for ax in figure.axes]
+      ['300 data points', '500 samples']
+    """
+    event_size = getattr(flow, "event_size", None)
+    if event_size is None or not callable(getattr(flow, "sample", None)):
+        raise TypeError(
+            "`flow` must be a Flow or have `event_size` and `sample(n, seed=)`. "
+            f"Received: {type(flow).__name__}."
+        )
+    coordinates = _targets.pick_coordinates(coordinates, event_size)
+    n = _checks.positive_int(n, "n")
+    clouds = []
+    if data is not None:
+        points = _targets.as_data(data, flow, event_size)
+        clouds.append((points, f"{len(points):,} data points", _style.INK))
+    samples = np.asarray(flow.sample(n, seed=seed))
+    clouds.append((samples, f"{n:,} samples", _style.BLUE))
+
+    clouds = [(cloud[:, coordinates], *look) for cloud, *look in clouds]
+    # The data choose what is shown; samples far off must not squash them.
+    limits = _panels.robust_limits(clouds[0][0])
+    cells = _style.new_grid(axes, 1, len(clouds), 3.4, len(clouds))
+    for ax, (cloud, text, color) in zip(cells, clouds, strict=True):
+        finite = cloud[_panels.finite_rows(cloud)]
+        if len(finite) < len(cloud):
+            _panels.remark(ax, f"{len(cloud) - len(finite):,} not finite")
+        if event_size == 1:
+            heights, edges = histogram(finite[:, 0], limits[0])
+            ax.stairs(heights, edges, fill=True, color=color, alpha=0.75, linewidth=0)
+            ax.set_xlim(limits[0])
+        else:
+            _panels.scatter(ax, finite, color)
+            _panels.set_limits(ax, limits)
+            if event_size > 2:
+                _style.label(ax, *(f"coordinate {i}" for i in coordinates))
+        _style.title(ax, text, 10)
+    if event_size == 1:
+        top = max(ax.get_ylim()[1] for ax in cells)
+        for ax in cells:
+            ax.set_ylim(0.0, top)
+    return cells[0].figure

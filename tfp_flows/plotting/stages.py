@@ -1,0 +1,323 @@
+"""What a flow does, one panel a stage, in the given order of stages and in others."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tfp_flows import _checks
+from tfp_flows.flow import Flow, Stage
+from tfp_flows.plotting import _panels, _style, _targets
+
+__all__ = ["plot_orders", "plot_stages"]
+
+_SHOW = ("samples", "density", "both")
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_LONGEST_NAME = 24
+
+
+def plot_stages(
+    flow: Flow,
+    *,
+    n: int = 2000,
+    seed: int = 0,
+    show: str = "both",
+    share_limits: bool = False,
+    coordinates: tuple[int, int] = (0, 1),
+    resolution: int | None = None,
+    columns: int | None = None,
+    axes: Any = None,
+) -> Figure:
+    """Draws what the base has become after every bijector, one panel a stage.
+
+    A point keeps its colour, given by its place in the base, through all stages. The
+    shading is the exact density of the stage, and is darker by the square root of the
+    density, up to the level above which lies a twentieth of the mass. With one
+    coordinate it is a filled curve, above the points; with more than two only the
+    points are drawn, as marginal densities have no closed form.
+
+    Args:
+      flow: of any event size.
+      n: number of points.
+      seed: of the base's draw.
+      show: "samples", "density" or "both".
+      share_limits: True draws all panels to the same limits. Limits show the middle
+        99% of the points in each coordinate.
+      coordinates: the two to draw, of more than one.
+      resolution: grid points along each axis of a 2-d density; 160, and 100 for more
+        than eight stages, when None.
+      columns: panels in a row; chosen when None.
+      axes: at least one Axes for each stage and one for the base; a new figure when
+        None.
+
+    Returns:
+      The figure that was drawn on.
+
+    Raises:
+      TypeError: `flow` is not a Flow.
+      ValueError: an option is out of its range, `axes` are too few, or `show` is
+        "density" for more than two coordinates.
+
+    Example:
+      >>> import tfp_flows as tfpf
+      >>> tfb = tfpf.flow.tfb
+      >>> flow = tfpf.Flow([tfb.Shift([0.0, -2.0]), tfb.Scale([2.0, 1.5])])
+      >>> figure = plot_stages(flow, n=100, resolution=20)
+      >>> [ax.get_title() for ax in figure.axes]
+      ['z\\nMultivariateNormalDiag', 'f₁(z)\\nShift', 'f₂∘f₁(z)\\nScale']
+      >>> figure.savefig("/dev/null", format="png")
+    """
+    coordinates = _check(flow, show, coordinates)
+    if columns is not None:
+        columns = _checks.positive_int(columns, "columns")
+    stages = flow.stages(n, seed=seed)
+    count = len(stages)
+    if resolution is None:
+        resolution = 160 if count <= 9 else 100
+    columns = min(columns or _columns_for(count), count)
+    panel = 2.2 if count <= 12 else 1.9
+    cells = _style.new_grid(axes, math.ceil(count / columns), columns, panel, count)
+    order = range(count - 1)
+    _draw_row(cells, stages, order, show, share_limits, coordinates, resolution)
+    figure = cells[0].figure
+    if axes is None:
+        _note_coordinates(figure, flow, coordinates)
+    return figure
+
+
+def plot_orders(
+    flow: Flow,
+    *,
+    orders: Sequence[Sequence[int]] | None = None,
+    n: int = 3,
+    seed: int = 0,
+    samples: int = 1000,
+    show: str = "samples",
+    share_limits: bool = False,
+    coordinates: tuple[int, int] = (0, 1),
+    resolution: int = 100,
+    axes: Any = None,
+) -> Figure:
+    """Draws the stages in the given order and, row by row, in other orders.
+
+    The order matters: the same functions, composed differently, make another density.
+    Bijectors keep their names and numbers in every order.
+
+    Args:
+      flow: of at least two bijectors.
+      orders: permutations of 0..K-1, as for `Flow.reordered`, one a row; when None,
+        the given order and `n` random others, all different.
+      n: number of random orders; fewer where there are not as many.
+      seed: of the orders and of the base's draw.
+      samples: number of points.
+      show, share_limits, coordinates, resolution: as for `plot_stages`.
+      axes: rows × (K + 1) Axes; a new figure when None.
+
+    Returns:
+      The figure that was drawn on.
+
+    Raises:
+      TypeError: `flow` is not a Flow.
+      ValueError: the flow has fewer than two bijectors, an order is not a
+        permutation, or as for `plot_stages`.
+
+    Example:
+      >>> import tfp_flows as tfpf
+      >>> tfb = tfpf.flow.tfb
+      >>> flow = tfpf.Flow([tfb.Shift([0.0, -2.0]), tfb.Scale([2.0, 1.5])])
+      >>> figure = plot_orders(flow, n=1, samples=100)
+      >>> [ax.get_ylabel() for ax in figure.axes[::3]]
+      ['given order', 'order 1, 0']
+      >>> figure.axes[4].get_title()
+      'f₂(z)\\nScale'
+    """
+    coordinates = _check(flow, show, coordinates)
+    count = len(flow.bijectors)
+    if orders is None:
+        orders = _random_orders(count, _checks.positive_int(n, "n"), seed)
+    flows = [flow.reordered(order) for order in orders]
+    if not flows:
+        raise ValueError("`orders` must hold at least one order. Received none.")
+    panel = 1.9 if count < 8 else 1.6
+    cells = _style.new_grid(
+        axes, len(flows), count + 1, panel, len(flows) * (count + 1)
+    )
+    for row, (order, other) in enumerate(zip(orders, flows, strict=True)):
+        start = row * (count + 1)
+        row_cells = cells[start : start + count + 1]
+        stages = other.stages(samples, seed=seed)
+        _draw_row(row_cells, stages, order, show, share_limits, coordinates, resolution)
+        _style.label(row_cells[0], y=_order_label(order), size=9)
+    figure = cells[0].figure
+    if axes is None:
+        _note_coordinates(figure, flow, coordinates)
+    return figure
+
+
+def _check(flow: Any, show: str, coordinates: Any) -> list[int]:
+    """Returns the coordinates to draw, once all options are right."""
+    if not isinstance(flow, Flow):
+        raise TypeError(f"`flow` must be a Flow. Received: {type(flow).__name__}.")
+    _checks.pick(show, _SHOW, "`show`")
+    if show == "density" and flow.event_size > 2:
+        raise ValueError(
+            '`show="density"` needs points of 1 or 2 coordinates: the density of two of '
+            f"{flow.event_size} has no closed form. Remedy: `show=\"samples\"`."
+        )
+    return _targets.pick_coordinates(coordinates, flow.event_size)
+
+
+def composed(order: Sequence[int]) -> str:
+    """Returns the composed function in words, such as f₂∘f₁(z); long ones shortened.
+
+    Args:
+      order: index of each function, in sampling order.
+    """
+    names = [f"f{i + 1}".translate(_SUBSCRIPTS) for i in reversed(order)]
+    if len(names) > 3:
+        names = [names[0], "⋯", names[-1]]
+    return f"{'∘'.join(names)}(z)" if names else "z"
+
+
+def stage_title(stage: Stage, order: Sequence[int]) -> str:
+    """Returns the title of a stage, two lines: the composed function and the name."""
+    name = stage.name
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[: _LONGEST_NAME - 1]}…"
+    return f"{composed(order)}\n{name}"
+
+
+def _draw_row(
+    cells: Sequence[Axes],
+    stages: Sequence[Stage],
+    order: Sequence[int],
+    show: str,
+    share_limits: bool,
+    coordinates: list[int],
+    resolution: int,
+) -> None:
+    clouds = [np.asarray(stage.samples)[:, coordinates] for stage in stages]
+    colors = _style.base_colors(clouds[0])
+    limits = [_panels.robust_limits(cloud) for cloud in clouds]
+    if share_limits:
+        limits = [_panels.robust_limits(np.concatenate(clouds))] * len(stages)
+    for k, (ax, stage) in enumerate(zip(cells, stages, strict=True)):
+        if len(coordinates) == 1:
+            _draw_line(ax, stage, clouds[k], colors, limits[k], show)
+        else:
+            _draw_plane(
+                ax, stage, clouds[k], colors, limits[k], show, coordinates, resolution
+            )
+        lost = int((~_panels.finite_rows(clouds[k])).sum())
+        if lost:
+            _panels.remark(ax, f"{lost:,} of {len(colors):,} not finite")
+        _style.title(ax, stage_title(stage, order[:k]))
+
+
+def _draw_plane(
+    ax: Axes,
+    stage: Stage,
+    cloud: np.ndarray,
+    colors: np.ndarray,
+    limits: list[_panels.Limits],
+    show: str,
+    coordinates: list[int],
+    resolution: int,
+) -> None:
+    if show != "samples" and stage.samples.shape[-1] == 2:
+        density = _targets.of_stage(stage)
+        values = _panels.density_on_grid(
+            # Column i of the grid is coordinate coordinates[i] of the point.
+            lambda x: density(x[:, np.argsort(coordinates)]),
+            limits,
+            resolution,
+        )
+        cmap = _style.HEAT if show == "density" else _style.SHADES
+        _panels.shade(ax, values, limits, cmap)
+    if show != "density":
+        finite = _panels.finite_rows(cloud)
+        _panels.scatter(ax, cloud[finite], colors[finite])
+    _panels.set_limits(ax, limits)
+
+
+def _draw_line(
+    ax: Axes,
+    stage: Stage,
+    cloud: np.ndarray,
+    colors: np.ndarray,
+    limits: list[_panels.Limits],
+    show: str,
+) -> None:
+    top = 1.0
+    if show != "samples":
+        x = _panels.centers(limits[0], 400)
+        top = _panels.curve(ax, x, _targets.of_stage(stage)(x[:, None]))
+    bottom = 0.0
+    if show != "density":
+        finite = _panels.finite_rows(cloud)
+        bottom = -0.14 * top
+        ax.scatter(
+            cloud[finite, 0],
+            np.full(finite.sum(), bottom / 2),
+            s=60,
+            marker="|",
+            c=colors[finite],
+            linewidths=0.6,
+            alpha=0.8,
+            rasterized=True,
+            zorder=2,
+        )
+    ax.set_xlim(limits[0])
+    ax.set_ylim(bottom, top)
+    ax.set_yticks([tick for tick in ax.get_yticks() if 0 <= tick <= top])
+    if show == "samples":
+        ax.set_yticks([])
+    ax.set_box_aspect(0.8)
+
+
+def _columns_for(count: int) -> int:
+    """Returns how many columns make a nearly square sheet with few empty places."""
+    if count <= 4:
+        return count
+    side = math.ceil(math.sqrt(count))
+    return min(range(side, side + 3), key=lambda columns: -count % columns)
+
+
+def _note_coordinates(figure: Figure, flow: Flow, coordinates: list[int]) -> None:
+    if flow.event_size > 2:
+        figure.supxlabel(
+            f"coordinates {coordinates[0]} and {coordinates[1]} of {flow.event_size}; "
+            "samples only, as marginal densities have no closed form",
+            fontsize=8,
+            color=_style.INK,
+            fontfamily=_style.FONT,
+        )
+
+
+def _order_label(order: Sequence[int]) -> str:
+    order = [int(i) for i in order]
+    if order == sorted(order):
+        return "given order"
+    shown = [str(i) for i in order]
+    if len(shown) > 8:
+        shown = [*shown[:6], "…", shown[-1]]
+    return f"order {', '.join(shown)}"
+
+
+def _random_orders(count: int, n: int, seed: int) -> list[list[int]]:
+    """Returns the given order, then up to n different others."""
+    if count < 2:
+        raise ValueError(
+            "`plot_orders` needs a flow of at least 2 bijectors, which can change "
+            f"places. Received one with {count}."
+        )
+    rng = np.random.default_rng(seed)
+    orders = [tuple(range(count))]
+    while len(orders) < min(n + 1, math.factorial(count)):
+        order = tuple(int(i) for i in rng.permutation(count))
+        if order not in orders:
+            orders.append(order)
+    return [list(order) for order in orders]

@@ -1,0 +1,112 @@
+"""The map between the data and the base, for one coordinate."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.axes import Axes
+
+from tfp_flows.flow import Flow
+from tfp_flows.plotting import _panels, _style, _targets
+from tfp_flows.plotting.densities import histogram
+
+__all__ = ["plot_transformation"]
+
+_RESOLUTION = 500
+
+
+def plot_transformation(
+    flow: Flow,
+    data: Any = None,
+    *,
+    n: int = 2000,
+    seed: int = 0,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draws the learned map from x to the base's z, with both densities along it.
+
+    The curve is z = f⁻¹(x). Above it stand the flow's density and the data's
+    histogram; to its right the base's density. Thin lines follow the deciles of the
+    base: between two of them lies a tenth of either density.
+
+    Args:
+      flow: of one coordinate.
+      data: `(m, 1)`; only the flow's own density when None.
+      n: number of samples that choose the limits and the deciles.
+      seed: of these samples.
+      ax: to draw on; new when None. The margins are drawn on child axes outside of
+        it, `ax.child_axes`: above, then right.
+
+    Returns:
+      The Axes of the curve.
+
+    Raises:
+      TypeError: `flow` is not a Flow.
+      ValueError: the flow has more than one coordinate, or data of another width.
+
+    Example:
+      >>> import tfp_flows as tfpf
+      >>> flow = tfpf.Flow([tfpf.flow.tfb.Scale(2.0)], event_size=1)
+      >>> ax = plot_transformation(flow)
+      >>> x, z = ax.lines[0].get_data()
+      >>> bool(abs(x - 2 * z).max() < 1e-5)
+      True
+    """
+    if not isinstance(flow, Flow):
+        raise TypeError(f"`flow` must be a Flow. Received: {type(flow).__name__}.")
+    if flow.event_size != 1:
+        raise ValueError(
+            "`plot_transformation` needs a flow of 1 coordinate. Received one of "
+            f"{flow.event_size}. Remedy: plot_stages(flow) draws every stage of it."
+        )
+    if data is not None:
+        data = _targets.as_data(data, flow, 1)
+    stages = flow.stages(n, seed=seed)
+    z, x = (np.asarray(stage.samples, np.float64) for stage in (stages[0], stages[-1]))
+    (z_limits,) = _panels.robust_limits(z)
+    (x_limits,) = _panels.robust_limits(x if data is None else data)
+
+    ax = _style.new_axes(ax, 5.2, 5.2)
+    x_grid = _panels.centers(x_limits, _RESOLUTION)
+    inverse = flow.distribution.bijector.inverse
+    z_curve = np.asarray(inverse(tf.constant(x_grid[:, None], flow.dtype)), np.float64)
+    ax.plot(x_grid, z_curve[:, 0], color=_style.BLUE, linewidth=1.8, zorder=3)
+    _draw_deciles(ax, z, flow)
+    ax.set_xlim(x_limits)
+    ax.set_ylim(z_limits)
+    _style.label(ax, "x, data", "z, base")
+
+    above = ax.inset_axes([0, 1.03, 1, 0.24], sharex=ax)
+    x_density = _targets.of_stage(stages[-1])(x_grid[:, None])
+    top = _panels.curve(above, x_grid, x_density, _style.BLUE, "#cfe3f1")
+    if data is not None:
+        heights, edges = histogram(data[:, 0], x_limits)
+        above.stairs(heights, edges, color=_style.MUTED, linewidth=1.0, zorder=2)
+        top = max(top, 1.05 * heights.max())
+    above.set_ylim(0, top)
+
+    right = ax.inset_axes([1.03, 0, 0.24, 1], sharey=ax)
+    z_grid = _panels.centers(z_limits, _RESOLUTION)
+    z_density = _targets.of_stage(stages[0])(z_grid[:, None])
+    right.plot(z_density, z_grid, color=_style.VERMILION, linewidth=1.2)
+    right.fill_betweenx(z_grid, 0, z_density, color="#f8dccb", linewidth=0)
+    right.set_xlim(0, 1.1 * np.nanmax(z_density, initial=0.0) or 1.0)
+    for margin in (above, right):
+        margin.axis("off")
+    return ax
+
+
+def _draw_deciles(ax: Axes, z: np.ndarray, flow: Flow) -> None:
+    """Draws lines from x up to the curve and across to z, a tenth of the mass apart."""
+    deciles = np.quantile(z, np.arange(0.1, 0.95, 0.1), axis=0)
+    forward = flow.distribution.bijector.forward
+    x = np.asarray(forward(tf.constant(deciles, flow.dtype)), np.float64)[:, 0]
+    for x_i, z_i in zip(x, deciles[:, 0], strict=True):
+        # Far ends, as the limits may still change.
+        ax.plot(
+            [x_i, x_i, 1e9],
+            [1e9, z_i, z_i],
+            color=_style.MUTED,
+            linewidth=0.6,
+            zorder=1,
+        )
