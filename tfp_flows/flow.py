@@ -1,5 +1,6 @@
 """Flow: a chain of bijectors on a base distribution, as a Keras model."""
 
+import contextlib
 import dataclasses
 import functools
 import re
@@ -487,7 +488,9 @@ class Flow(keras.Model):
           ValueError: it names a class that is neither ours, TFP's or Keras's, nor
             registered with Keras or passed in by the caller.
         """
-        with keras.saving.custom_object_scope(custom_objects or {}):
+        # A scope hides the one it stands in, such as that of `load_model`.
+        scope = keras.saving.custom_object_scope
+        with scope(custom_objects) if custom_objects else contextlib.nullcontext():
             base, bijectors = Decoder().decode(config["structure"])
         flow = cls(
             bijectors,
@@ -521,7 +524,7 @@ class Flow(keras.Model):
             super().save(temporary, **kwargs)
 
     def export(self, filepath: Any, **kwargs: Any) -> None:
-        """Writes a SavedModel that runs without tfp_flows, TFP or Keras.
+        """Writes a SavedModel that runs where neither tfp_flows nor TFP is installed.
 
         `tf.saved_model.load(path)` has the endpoints `log_prob(x)`, x of shape
         `(n, event_size)`, and `sample(n)`, n a scalar int32 tensor.

@@ -28,9 +28,9 @@ def pinwheel() -> Density:
     nor injective: dx = 4 |1 + t a(r)| df, and p(x) = Σ N(r) N(t)/(20 |1 + t a(r)|)
     over every feature of every arm that ends in x. These are found with full
     accuracy. Where the map folds, at 1 + t a(r) = 0, the density is infinite on a
-    curve that fewer than 1 in 10⁷ samples come close to. From |x| = 20 on, where p < e^-450,
-    the preimages are too many to find one by one: there p is its mean over the circle
-    through x.
+    curve that fewer than 1 in 10⁷ samples come close to. From |x| = 20 on, where
+    p < e^-450, the preimages are too many to find one by one: there p is its mean
+    over the circle through x.
 
     Returns:
       A Density on the plane.

@@ -1,12 +1,11 @@
 """The parts of a picture: limits, exact densities as shading or curve, points."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
-from matplotlib.colors import Colormap, Normalize, PowerNorm
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.image import AxesImage
 
 from tfp_flows.plotting import _style
@@ -82,6 +81,28 @@ def centers(limits: Limits, count: int) -> np.ndarray:
     return low + (np.arange(count) + 0.5) * (high - low) / count
 
 
+class MassNorm(Normalize):
+    """Turns a density into the share of the mass that lies where it is lower.
+
+    0 at no density, 1 at the peak, and even in between for any density: a pole or a
+    thin ridge does not fade everything else. For a Gaussian in the plane this is the
+    density divided by its peak.
+    """
+
+    def __init__(self, density: np.ndarray) -> None:
+        self._levels = np.sort(density[np.isfinite(density)])
+        mass = np.cumsum(self._levels)
+        self._mass = mass / mass[-1] if len(mass) and mass[-1] > 0 else mass
+        super().__init__(0.0, self._levels[-1] if len(mass) else 1.0)
+
+    def __call__(self, value: Any, clip: bool | None = None) -> np.ma.MaskedArray:
+        """Returns the shares, in [0, 1], masked where `value` is."""
+        value = np.ma.asarray(value)
+        at = np.searchsorted(self._levels, value.filled(0.0), "right")
+        shares = np.concatenate([[0.0], self._mass])[at]
+        return np.ma.array(shares, mask=value.mask)
+
+
 def readable_peak(density: np.ndarray) -> float:
     """Returns the density above which lies only a twentieth of the mass.
 
@@ -95,13 +116,13 @@ def readable_peak(density: np.ndarray) -> float:
     return float(values[np.searchsorted(mass, 0.05 * mass[-1])])
 
 
-def density_on_grid(
-    density: Callable[[np.ndarray], np.ndarray], limits: list[Limits], resolution: int
-) -> np.ndarray:
-    """Returns the density over a plane, rows upwards, `(resolution, resolution)`."""
-    x, y = (centers(pair, resolution) for pair in limits)
-    points = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
-    return density(points).reshape(resolution, resolution)
+def grid(limits: list[Limits], resolution: int) -> np.ndarray:
+    """Returns the middles of cells between limits, `(resolution**d, d)`.
+
+    The last coordinate changes slowest, as rows of an image do.
+    """
+    x = np.meshgrid(*(centers(pair, resolution) for pair in limits))
+    return np.stack(x, -1).reshape(-1, len(limits))
 
 
 def shade(
@@ -111,17 +132,14 @@ def shade(
     cmap: Colormap,
     norm: Normalize | None = None,
 ) -> AxesImage:
-    """Draws values over a plane; NaN, outside the support, stays blank."""
-    if norm is None:
-        # The square root lifts the tails, so that a narrow peak is not all one sees.
-        norm = PowerNorm(0.5, 0.0, readable_peak(values), clip=True)
+    """Draws a density, or with a `norm` other values, over a plane; NaN stays blank."""
     return ax.imshow(
         np.ma.masked_invalid(values),
         origin="lower",
         extent=(*limits[0], *limits[1]),
         aspect="auto",
         cmap=cmap,
-        norm=norm,
+        norm=norm or MassNorm(values),
         interpolation="bilinear",
         interpolation_stage="rgba",  # a blank cell must not eat its neighbours
         zorder=0,

@@ -121,7 +121,7 @@ def dress(ax: Axes) -> Axes:
     ax.tick_params(color=MUTED, labelcolor=INK, labelsize=7, length=2.5, width=0.8)
     ax.tick_params(labelfontfamily=FONT)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(4, min_n_ticks=2))
+        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], min_n_ticks=2))
         axis.offsetText.set(fontsize=6, color=INK, fontfamily=FONT)
     return ax
 

@@ -1,7 +1,7 @@
 """What can be drawn, brought to one form: a width, exact densities, samples."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,35 @@ def _of_distribution(source: tfp.distributions.Distribution) -> Target:
         return np.reshape(draws, (n, event_size))
 
     return Target(event_size, lambda x: exp_log_prob(log_prob, x), sample)
+
+
+def stage_densities(
+    stages: Sequence[Stage], grids: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """Returns the exact density of each stage on its own grid, as `exp_log_prob`.
+
+    One walk from the last stage back to the base takes all grids along, so that each
+    bijector is called once: for so few points a call costs more than they do.
+
+    Args:
+      stages: of a flow, all of them.
+      grids: for each stage, `(m, event_size)`.
+    """
+    dtype = stages[0].samples.dtype
+
+    def log_prob(_: Any) -> tf.Tensor:
+        x = tf.zeros([0, grids[0].shape[1]], dtype)
+        log_det = tf.zeros([0], dtype)
+        for stage, grid in zip(reversed(stages), reversed(grids), strict=True):
+            x = tf.concat([tf.constant(grid, dtype), x], 0)
+            log_det = tf.concat([tf.zeros([len(grid)], dtype), log_det], 0)
+            if stage.bijector is not None:
+                log_det += stage.bijector.inverse_log_det_jacobian(x, event_ndims=1)
+                x = stage.bijector.inverse(x)
+        return stages[0].distribution.log_prob(x) + log_det
+
+    ends = np.cumsum([len(grid) for grid in grids])
+    return np.split(exp_log_prob(log_prob, grids), ends[:-1])
 
 
 def of_stage(stage: Stage) -> Callable[[np.ndarray], np.ndarray]:

@@ -135,7 +135,8 @@ def _draw_plane(
     resolution: int,
     log: bool,
 ) -> None:
-    values = _panels.density_on_grid(target.density, limits, resolution)
+    values = target.density(_panels.grid(limits, resolution))
+    values = values.reshape(resolution, resolution)
     norm = None
     if log:
         values = _log(values)

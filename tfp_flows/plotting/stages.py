@@ -17,6 +17,7 @@ __all__ = ["plot_orders", "plot_stages"]
 _SHOW = ("samples", "density", "both")
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _LONGEST_NAME = 24
+_LINE_RESOLUTION = 400
 
 
 def plot_stages(
@@ -34,10 +35,10 @@ def plot_stages(
     """Draws what the base has become after every bijector, one panel a stage.
 
     A point keeps its colour, given by its place in the base, through all stages. The
-    shading is the exact density of the stage, and is darker by the square root of the
-    density, up to the level above which lies a twentieth of the mass. With one
-    coordinate it is a filled curve, above the points; with more than two only the
-    points are drawn, as marginal densities have no closed form.
+    shading is the exact density of the stage, the darker the more of the mass lies
+    where the density is lower. With one coordinate it is a filled curve, above the
+    points; with more than two only the points are drawn, as marginal densities have no
+    closed form.
 
     Args:
       flow: of any event size.
@@ -48,7 +49,7 @@ def plot_stages(
         99% of the points in each coordinate.
       coordinates: the two to draw, of more than one.
       resolution: grid points along each axis of a 2-d density; 160, and 100 for more
-        than eight stages, when None.
+        than eight stages, when None. A ridge thinner than a cell shows as dots.
       columns: panels in a row; chosen when None.
       axes: at least one Axes for each stage and one for the base; a new figure when
         None.
@@ -200,44 +201,38 @@ def _draw_row(
     resolution: int,
 ) -> None:
     clouds = [np.asarray(stage.samples)[:, coordinates] for stage in stages]
-    colors = _style.base_colors(clouds[0])
+    colors = _style.base_colors(clouds[0]) if show != "density" else None
     limits = [_panels.robust_limits(cloud) for cloud in clouds]
     if share_limits:
         limits = [_panels.robust_limits(np.concatenate(clouds))] * len(stages)
-    for k, (ax, stage) in enumerate(zip(cells, stages, strict=True)):
-        if len(coordinates) == 1:
-            _draw_line(ax, stage, clouds[k], colors, limits[k], show)
-        else:
-            _draw_plane(
-                ax, stage, clouds[k], colors, limits[k], show, coordinates, resolution
-            )
+    densities = [None] * len(stages)
+    if show != "samples" and stages[0].samples.shape[-1] <= 2:
+        resolution = resolution if len(coordinates) == 2 else _LINE_RESOLUTION
+        grids = [_panels.grid(pairs, resolution) for pairs in limits]
+        # Column i of a grid is the point's coordinate coordinates[i].
+        places = [grid[:, np.argsort(coordinates)] for grid in grids]
+        densities = _targets.stage_densities(stages, places)
+    draw = _draw_line if len(coordinates) == 1 else _draw_plane
+    for k, ax in enumerate(cells):
+        draw(ax, clouds[k], colors, densities[k], limits[k])
         lost = int((~_panels.finite_rows(clouds[k])).sum())
         if lost:
-            _panels.remark(ax, f"{lost:,} of {len(colors):,} not finite")
-        _style.title(ax, stage_title(stage, order[:k]))
+            _panels.remark(ax, f"{lost:,} of {len(clouds[k]):,} not finite")
+        _style.title(ax, stage_title(stages[k], order[:k]))
 
 
 def _draw_plane(
     ax: Axes,
-    stage: Stage,
     cloud: np.ndarray,
-    colors: np.ndarray,
+    colors: np.ndarray | None,
+    density: np.ndarray | None,
     limits: list[_panels.Limits],
-    show: str,
-    coordinates: list[int],
-    resolution: int,
 ) -> None:
-    if show != "samples" and stage.samples.shape[-1] == 2:
-        density = _targets.of_stage(stage)
-        values = _panels.density_on_grid(
-            # Column i of the grid is coordinate coordinates[i] of the point.
-            lambda x: density(x[:, np.argsort(coordinates)]),
-            limits,
-            resolution,
-        )
-        cmap = _style.HEAT if show == "density" else _style.SHADES
-        _panels.shade(ax, values, limits, cmap)
-    if show != "density":
+    if density is not None:
+        cmap = _style.HEAT if colors is None else _style.SHADES
+        side = math.isqrt(len(density))
+        _panels.shade(ax, density.reshape(side, side), limits, cmap)
+    if colors is not None:
         finite = _panels.finite_rows(cloud)
         _panels.scatter(ax, cloud[finite], colors[finite])
     _panels.set_limits(ax, limits)
@@ -245,18 +240,15 @@ def _draw_plane(
 
 def _draw_line(
     ax: Axes,
-    stage: Stage,
     cloud: np.ndarray,
-    colors: np.ndarray,
+    colors: np.ndarray | None,
+    density: np.ndarray | None,
     limits: list[_panels.Limits],
-    show: str,
 ) -> None:
-    top = 1.0
-    if show != "samples":
-        x = _panels.centers(limits[0], 400)
-        top = _panels.curve(ax, x, _targets.of_stage(stage)(x[:, None]))
-    bottom = 0.0
-    if show != "density":
+    bottom, top = 0.0, 1.0
+    if density is not None:
+        top = _panels.curve(ax, _panels.centers(limits[0], len(density)), density)
+    if colors is not None:
         finite = _panels.finite_rows(cloud)
         bottom = -0.14 * top
         ax.scatter(
@@ -272,9 +264,8 @@ def _draw_line(
         )
     ax.set_xlim(limits[0])
     ax.set_ylim(bottom, top)
-    ax.set_yticks([tick for tick in ax.get_yticks() if 0 <= tick <= top])
-    if show == "samples":
-        ax.set_yticks([])
+    heights = [] if density is None else [y for y in ax.get_yticks() if 0 <= y <= top]
+    ax.set_yticks(heights)
     ax.set_box_aspect(0.8)
 
 
