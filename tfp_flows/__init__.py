@@ -1,5 +1,8 @@
 """Compose TFP bijectors into distributions, fit them with Keras, see every stage."""
 
+import importlib
+from typing import Any
+
 from tfp_flows import bijectors, densities, networks, recipes, testing
 from tfp_flows.flow import Flow, Stage
 
@@ -9,6 +12,13 @@ __all__ = [
     "bijectors",
     "densities",
     "networks",
+    "plotting",
     "recipes",
     "testing",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plotting":  # loads matplotlib: not before it is asked for
+        return importlib.import_module("tfp_flows.plotting")
+    raise AttributeError(f"module 'tfp_flows' has no attribute {name!r}")

@@ -110,8 +110,8 @@ def _read_csv(path: Path) -> tuple[np.ndarray, list[str]]:
     ):
         line = file.readline()
         file.seek(0)
-        reader = csv.reader(file, delimiter=max(",;\t", key=line.count))
-        rows = (row for row in reader if any(cell.strip() for cell in row))
+        reader = csv.reader(file, delimiter=_delimiter(line))
+        rows = (row for row in reader if len(row) > 1 or "".join(row).strip())
         first = next(rows, [])
         header = [] if any(map(_is_number, first)) else first
         values = array.array("d")
@@ -125,6 +125,13 @@ def _read_csv(path: Path) -> tuple[np.ndarray, list[str]]:
     if not values:
         raise ValueError(f"{path} holds no rows of numbers.")
     return np.frombuffer(values).reshape(-1, len(first)), header
+
+
+def _delimiter(line: str) -> str:
+    """Returns the one that cuts the line into the most cells."""
+    return max(
+        ",;\t", key=lambda sign: len(next(csv.reader([line], delimiter=sign), ""))
+    )
 
 
 def _numbers(row: list[str], header: list[str], where: str) -> list[float]:
@@ -153,19 +160,19 @@ def _is_number(cell: str) -> bool:
 
 def _read_numpy(path: Path, key: str | None) -> np.ndarray:
     damage = (EOFError, ValueError, zipfile.BadZipFile, zlib.error)
-    with _only_damage(path, *damage):
-        content = np.load(path, allow_pickle=False)
-    if isinstance(content, np.ndarray):
-        return content
-    with content:
-        if key is None and len(content.files) == 1:
-            key = content.files[0]
-        if key not in content.files:
-            raise ValueError(
-                f"{path}: the key must be one of {', '.join(content.files)}. "
-                f"Received: {key}."
-            )
+    with path.open("rb") as file:
         with _only_damage(path, *damage):
+            content = np.load(file, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content
+        known = content.files
+        if key is None and len(known) == 1:
+            key = known[0]
+        if key not in known:
+            raise ValueError(
+                f"{path}: the key must be one of {', '.join(known)}. Received: {key}."
+            )
+        with _only_damage(path, *damage), content:
             return content[key]
 
 

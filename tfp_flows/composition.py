@@ -172,8 +172,10 @@ def as_base(
     )
 
 
-def stage_names(bijectors: Sequence[tfb.Bijector]) -> list[str]:
-    """Returns a name for each bijector: the user's own, else its class.
+def stage_names(
+    base: tfd.Distribution, bijectors: Sequence[tfb.Bijector]
+) -> tuple[str, ...]:
+    """Returns a name for the base and each bijector: the user's own, else its class.
 
     Different bijectors of one name are numbered in the order of the list, so that
     each can be told from the others after a shuffle.
@@ -185,7 +187,9 @@ def stage_names(bijectors: Sequence[tfb.Bijector]) -> list[str]:
         if name in repeated:
             numbers[name] += 1
             distinct[key] = f"{name} {numbers[name]}"
-    return [distinct[id(bijector)] for bijector in bijectors]
+    if _class_name(base) in ("Sample", "Independent"):
+        base = base.distribution  # what it says of each coordinate
+    return (_class_name(base), *(distinct[id(bijector)] for bijector in bijectors))
 
 
 def _name_of(bijector: tfb.Bijector) -> str:

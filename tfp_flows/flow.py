@@ -138,10 +138,7 @@ class Flow(keras.Model):
         self.event_size = event_size
         self.base = as_base(base, event_size, dtype)
         self._bijectors = bijectors
-        self._stage_names = (
-            type(self.base).__name__.lstrip("_"),
-            *stage_names(bijectors),
-        )
+        self._stage_names = stage_names(self.base, bijectors)
         self._distribution = tfd.TransformedDistribution(
             self.base, tfb.Chain(list(reversed(bijectors))), name=self.name
         )

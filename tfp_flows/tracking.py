@@ -84,7 +84,7 @@ class TFPLayer(keras.layers.Layer):
         if y.shape[-1] != x.shape[-1]:
             raise ValueError(
                 f"Every bijector must keep the width of the points, {x.shape[-1]}. "
-                f"{type(self.tfp_object).__name__} turned it into {y.shape[-1]}."
+                f"{type(self.tfp_object).__name__.lstrip('_')} turned it into {y.shape[-1]}."
             )
         return y, self.tfp_object.forward_log_det_jacobian(x, event_ndims=1)
 

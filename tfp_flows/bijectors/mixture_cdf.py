@@ -149,7 +149,7 @@ class MixtureCDF(Bijector):
             position_tolerance=0.0,
             max_iterations=_MAX_ITERATIONS,
         ).estimated_root
-        root = tf.stop_gradient(root)
+        root = tf.ensure_shape(tf.stop_gradient(root), y.shape)
         # One Newton step changes the root by less than its error, and carries the
         # gradient: dx = -(∂excess/∂θ dθ - dtarget) / (∂excess/∂x).
         log_slope = self._log_pdf(root) - self._log_cdf(root) - self._log_cdf(root, -1)

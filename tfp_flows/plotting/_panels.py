@@ -146,9 +146,11 @@ def shade(
     )
 
 
-def scatter(ax: Axes, x: np.ndarray, color: Any, size: float | None = None) -> PathCollection:
+def scatter(
+    ax: Axes, x: np.ndarray, color: Any, size: float | None = None
+) -> PathCollection:
     """Draws points `(n, 2)`: smaller the more there are. Leaves the limits alone."""
-    size = size or float(np.clip(6000 / max(len(x), 1), 1.0, 14.0))
+    size = size or float(np.clip(5000 / max(len(x), 1), 1.0, 12.0))
     return ax.scatter(
         x[:, 0],
         x[:, 1],
@@ -167,9 +169,10 @@ def curve(
     density: np.ndarray,
     color: str = _style.INK,
     fill: str | None = "#d9d9d9",
+    label: str | None = None,
 ) -> float:
     """Draws a density over a line and returns the height that shows it well."""
-    ax.plot(x, density, color=color, linewidth=1.2, zorder=3)
+    ax.plot(x, density, color=color, linewidth=1.2, zorder=3, label=label)
     if fill:
         ax.fill_between(x, 0, density, color=fill, linewidth=0, zorder=1)
     peak = readable_peak(density)

@@ -13,21 +13,29 @@ INK = "#2b2b2b"
 MUTED = "#8a8a8a"
 
 # Okabe and Ito (2008): told apart with every kind of colour vision.
-BLUE, VERMILION, GREEN = "#0072b2", "#d55e00", "#009e73"
+BLUE, VERMILION = "#0072b2", "#d55e00"
 
 # Ships with matplotlib and has ∘, ⋯ and the subscripts, which the user's may lack.
 FONT = "DejaVu Sans"
 
 
 def _shades() -> ListedColormap:
-    """Returns greys, even in lightness, that leave coloured points readable."""
-    grey = np.linspace(1.0, 0.55, 256)
+    """Returns greys, none so dark that points on it could not be told apart."""
+    grey = 1.0 - 0.45 * np.linspace(0.0, 1.0, 256) ** 0.7
     return ListedColormap(np.stack([grey] * 3, -1), "tfpf_shades")
 
 
 def _heat() -> LinearSegmentedColormap:
     """Returns white to dark violet; its lightness falls evenly, as magma's."""
-    stops = ["#ffffff", "#fde3bf", "#fcaf7c", "#ee6a5b", "#b63679", "#6a1c81", "#1d1147"]
+    stops = [
+        "#ffffff",
+        "#fde3bf",
+        "#fcaf7c",
+        "#ee6a5b",
+        "#b63679",
+        "#6a1c81",
+        "#1d1147",
+    ]
     return LinearSegmentedColormap.from_list("tfpf_heat", stops)
 
 
@@ -58,7 +66,9 @@ def base_colors(z: np.ndarray) -> np.ndarray:
         middle = np.array([0.25, 0.62, 0.55])
         low, high = _CORNERS[0, 0], _CORNERS[1, 1]
         return np.where(
-            u < 0.5, low + 2 * u * (middle - low), middle + (2 * u - 1) * (high - middle)
+            u < 0.5,
+            low + 2 * u * (middle - low),
+            middle + (2 * u - 1) * (high - middle),
         )
     return (1 - v) * low + v * high
 
@@ -75,13 +85,15 @@ def new_axes(ax: Axes | None, width: float = 5.0, height: float = 4.0) -> Axes:
       TypeError: `ax` is not matplotlib axes.
     """
     if ax is None:
-        return dress(new_figure(width, height).add_subplot())
+        return dress(new_figure(width, height).add_subplot(), ticks=6)
     if not isinstance(ax, Axes):
         raise TypeError(f"`ax` must be matplotlib Axes. Received: {type(ax).__name__}.")
     return ax
 
 
-def new_grid(axes: Any, rows: int, columns: int, panel: float, count: int) -> list[Axes]:
+def new_grid(
+    axes: Any, rows: int, columns: int, panel: float, count: int
+) -> list[Axes]:
     """Returns `count` axes, row by row: the given ones, or those of a new figure.
 
     Args:
@@ -107,11 +119,13 @@ def new_grid(axes: Any, rows: int, columns: int, panel: float, count: int) -> li
                 f"`axes` must be matplotlib Axes. Received: {type(ax).__name__}."
             )
     if len(cells) < count:
-        raise ValueError(f"`axes` must be at least {count} Axes. Received: {len(cells)}.")
+        raise ValueError(
+            f"`axes` must be at least {count} Axes. Received: {len(cells)}."
+        )
     return cells[:count]
 
 
-def dress(ax: Axes) -> Axes:
+def dress(ax: Axes, ticks: int = 4) -> Axes:
     """Returns `ax` with light lines and few ticks."""
     ax.set_facecolor("white")
     for side, spine in ax.spines.items():
@@ -121,7 +135,7 @@ def dress(ax: Axes) -> Axes:
     ax.tick_params(color=MUTED, labelcolor=INK, labelsize=7, length=2.5, width=0.8)
     ax.tick_params(labelfontfamily=FONT)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], min_n_ticks=2))
+        axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10], min_n_ticks=2))
         axis.offsetText.set(fontsize=6, color=INK, fontfamily=FONT)
     return ax
 
@@ -138,6 +152,12 @@ def label(ax: Axes, x: str = "", y: str = "", size: float = 9) -> None:
     ax.set_ylabel(y, **look)
 
 
+def legend(ax: Axes) -> None:
+    """Explains the labelled artists inside the axes."""
+    font = {"family": FONT, "size": 8}
+    ax.legend(frameon=False, prop=font, labelcolor=INK, handlelength=1.4)
+
+
 def label_lines(ax: Axes, labels: Iterable[tuple[float, str, str]]) -> None:
     """Writes at the right end of lines, moved apart where they would overlap.
 
@@ -146,7 +166,7 @@ def label_lines(ax: Axes, labels: Iterable[tuple[float, str, str]]) -> None:
       labels: of `(y, text, color)`.
     """
     low, high = ax.get_ylim()
-    inches = ax.figure.get_size_inches()[1] * ax.get_position().height
+    inches = ax.get_window_extent().height / ax.figure.dpi
     at = -np.inf
     for y, text, color in sorted(labels):
         lines = text.count("\n") + 1

@@ -58,21 +58,23 @@ def as_target(source: Any, limits: Any) -> Target:
         )
     if target.event_size not in (1, 2):
         raise ValueError(
-            "A density can be drawn over 1 or 2 coordinates. Received one over "
-            f"{target.event_size}. Remedy: plot_samples(flow, coordinates=(0, 1)) draws "
-            "two of them."
+            "`density` must be over 1 or 2 coordinates to be drawn. Received one over "
+            f"{target.event_size}. Remedy: plot_samples(flow, coordinates=(0, 1)) "
+            "draws two of them."
         )
     return target
 
 
 def _of_distribution(source: tfp.distributions.Distribution) -> Target:
-    if source.batch_shape.rank != 0 or source.event_shape.rank not in (0, 1):
+    # The shapes of joint distributions are nested, and have no rank.
+    ranks = [getattr(s, "rank", None) for s in (source.batch_shape, source.event_shape)]
+    if ranks not in ([0, 0], [0, 1]):
         raise ValueError(
             "`density` must be one distribution with event shape (), (1,) or (2,). "
             f"Received batch shape {source.batch_shape}, event shape "
             f"{source.event_shape}. Remedy: tfd.Independent or indexing."
         )
-    is_scalar = source.event_shape.rank == 0
+    is_scalar = ranks[1] == 0
     event_size = 1 if is_scalar else source.event_shape[0]
 
     def log_prob(x: np.ndarray) -> tf.Tensor:
@@ -115,15 +117,6 @@ def stage_densities(
     return np.split(exp_log_prob(log_prob, grids), ends[:-1])
 
 
-def of_stage(stage: Stage) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns the exact density of a stage, as in `Target.density`."""
-    distribution = stage.distribution
-    dtype = stage.samples.dtype
-    return lambda x: exp_log_prob(
-        lambda x: distribution.log_prob(tf.constant(x, dtype)), x
-    )
-
-
 def exp_log_prob(log_prob: Callable, x: np.ndarray) -> np.ndarray:
     """Returns exp(log_prob(x)) as float64, NaN where it is not a finite number.
 
@@ -141,6 +134,13 @@ def exp_log_prob(log_prob: Callable, x: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         density = np.exp(values)
     return np.where(np.isfinite(density), density, np.nan)
+
+
+def as_flow(flow: Any) -> Flow:
+    """Returns `flow`, or raises TypeError if it is none."""
+    if not isinstance(flow, Flow):
+        raise TypeError(f"`flow` must be a Flow. Received: {type(flow).__name__}.")
+    return flow
 
 
 def pick_coordinates(coordinates: Any, event_size: int) -> list[int]:

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.animation import FuncAnimation
 from matplotlib.axes import Axes
 
+from tfp_flows import _checks
 from tfp_flows.flow import Flow
 from tfp_flows.plotting import _panels, _style, _targets
 from tfp_flows.plotting.stages import stage_title
@@ -55,21 +56,23 @@ def animate_stages(
       >>> len(list(film.new_frame_seq()))
       19
     """
-    if not isinstance(flow, Flow):
-        raise TypeError(f"`flow` must be a Flow. Received: {type(flow).__name__}.")
-    for name, value in (("interval", interval - 1), ("between", between)):
-        if not isinstance(value, int) or value < 0:
-            raise ValueError(
-                f"`{name}` must be a whole number ≥ {int(name == 'interval')}. "
-                f"Received: {locals()[name]!r}."
-            )
+    _targets.as_flow(flow)
+    interval = _checks.positive_int(interval, "interval")
+    if isinstance(between, bool) or not isinstance(between, int) or between < 0:
+        raise ValueError(
+            f"`between` must be a whole number ≥ 0. Received: {between!r}."
+        )
     coordinates = _targets.pick_coordinates(coordinates, flow.event_size)
     stages = flow.stages(n, seed=seed)
     clouds, limits = _clouds(stages, coordinates, share_limits)
     colors = _style.base_colors(np.asarray(stages[0].samples)[:, coordinates])
     titles = [stage_title(stage, range(k)) for k, stage in enumerate(stages)]
 
-    ax = _style.new_axes(ax, 4.0, 4.4)
+    if ax is None:
+        ax = _style.new_axes(None, 4.0, 4.4)
+        # Out of the layout, which would move the axes from frame to frame.
+        ax.set_position([0.15, 0.11, 0.81, 0.75])
+    ax = _style.new_axes(ax)
     points = _panels.scatter(ax, clouds[0], colors)
     if flow.event_size == 1:
         _style.label(ax, "x", "density")
@@ -106,13 +109,18 @@ def _clouds(
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Returns places in the picture, `(n, 2)`, and limits, `(2, 2)`, of every stage."""
     clouds = [np.asarray(stage.samples, np.float64)[:, coordinates] for stage in stages]
+    # Infinite points would turn into NaN on the way, with a warning.
+    clouds = [np.where(np.isfinite(cloud), cloud, np.nan) for cloud in clouds]
     limits = [_panels.robust_limits(cloud) for cloud in clouds]
     if share_limits:
         limits = [_panels.robust_limits(np.concatenate(clouds))] * len(stages)
     if len(coordinates) == 1:
         fraction = np.random.default_rng(0).uniform(size=len(clouds[0]))
-        heights = [np.exp(np.asarray(stage.log_prob, np.float64)) for stage in stages]
-        tops = [1.2 * np.nanquantile(height, 0.95) for height in heights]
+        heights = [
+            _targets.exp_log_prob(lambda _, stage=stage: stage.log_prob, None)
+            for stage in stages
+        ]
+        tops = [_top(height) for height in heights]
         if share_limits:
             tops = [max(tops)] * len(stages)
         clouds = [
@@ -121,3 +129,9 @@ def _clouds(
         ]
         limits = [[*pair, (0.0, top)] for pair, top in zip(limits, tops, strict=True)]
     return clouds, [np.array(pairs) for pairs in limits]
+
+
+def _top(heights: np.ndarray) -> float:
+    """Returns a height that shows nearly all, also beside a pole."""
+    finite = heights[np.isfinite(heights)]
+    return 1.2 * float(np.quantile(finite, 0.95)) if len(finite) else 1.0

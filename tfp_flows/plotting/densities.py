@@ -10,7 +10,6 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from tfp_flows import _checks
-from tfp_flows.flow import Flow
 from tfp_flows.plotting import _panels, _style, _targets
 
 __all__ = ["plot_density", "plot_samples"]
@@ -41,7 +40,8 @@ def plot_density(
       data: `(n, event_size)`, drawn along: a histogram of unit area over a line,
         points over a plane.
       components: a mixture of one coordinate, such as that of `MixtureCDF`: each
-        component, times its weight, is drawn as a thin line.
+        component, times its weight, is drawn as a thin line. These add up to the
+        density where the base is uniform; another base bends their sum.
       limits: (low, high), or one such pair for each coordinate; when None, those of
         the data, else of samples.
       resolution: grid points along each axis; 500 over a line, 200 over a plane, when
@@ -78,7 +78,7 @@ def plot_density(
         limits = _panels.as_limits(limits, target.event_size)
     if resolution is not None:
         resolution = _checks.positive_int(resolution, "resolution")
-    ax = _style.new_axes(ax)
+    ax = _style.new_axes(ax, 5.0 if target.event_size == 1 else 4.2, 4.0)
     if target.event_size == 1:
         _draw_line(ax, target, data, components, limits[0], resolution or 500, log)
     else:
@@ -109,14 +109,20 @@ def _draw_line(
     scale = _log if log else np.asarray
     x = _panels.centers(limits, resolution)
     density = target.density(x[:, None])
-    top = _panels.curve(ax, x, scale(density), _style.BLUE, None if log else "#cfe3f1")
+    fill = None if log else "#cfe3f1"
+    top = _panels.curve(ax, x, scale(density), _style.BLUE, fill, "density")
     if data is not None:
         heights, edges = histogram(data[:, 0], limits)
-        ax.stairs(scale(heights), edges, color=_style.MUTED, linewidth=1.0, zorder=2)
+        look = {"color": _style.MUTED, "linewidth": 1.0, "zorder": 2, "label": "data"}
+        ax.stairs(scale(heights), edges, baseline=None if log else 0.0, **look)
         top = max(top, 1.05 * heights.max())
     if components is not None:
-        for parts in scale(_weighted(components, x)):
-            ax.plot(x, parts, color=_style.VERMILION, linewidth=0.9, zorder=2.5)
+        lines = ax.plot(x, scale(_weighted(components, x)).T, zorder=2.5)
+        for line in lines:
+            line.set(color=_style.VERMILION, linewidth=0.9)
+        lines[0].set_label("components")
+    if data is not None or components is not None:
+        _style.legend(ax)
     ax.set_xlim(limits)
     if log:
         highest = np.nanmax(scale(density), initial=-np.inf)
@@ -143,7 +149,9 @@ def _draw_plane(
         highest = np.nanmax(values, initial=-np.inf)
         highest = highest if np.isfinite(highest) else 0.0
         norm = Normalize(highest - _DEPTH, highest, clip=True)
-    _panels.shade(ax, values, limits, _style.HEAT, norm)
+    _panels.shade(
+        ax, values, limits, _style.HEAT if data is None else _style.SHADES, norm
+    )
     if data is not None:
         _panels.scatter(ax, data, _style.BLUE)
     _panels.set_limits(ax, limits)
@@ -185,7 +193,9 @@ def _as_components(components: Any, event_size: int) -> Any:
     return mixture
 
 
-def _weighted(mixture: tfp.distributions.MixtureSameFamily, x: np.ndarray) -> np.ndarray:
+def _weighted(
+    mixture: tfp.distributions.MixtureSameFamily, x: np.ndarray
+) -> np.ndarray:
     """Returns the density of each component times its weight, `(K, len(x))`."""
     batch = mixture.batch_shape.rank
     points = tf.reshape(tf.constant(x, mixture.dtype), [-1] + [1] * (batch + 1))
@@ -252,6 +262,7 @@ def plot_samples(
         if len(finite) < len(cloud):
             _panels.remark(ax, f"{len(cloud) - len(finite):,} not finite")
         if event_size == 1:
+            _style.label(ax, "x", "density" if ax is cells[0] else "")
             heights, edges = histogram(finite[:, 0], limits[0])
             ax.stairs(heights, edges, fill=True, color=color, alpha=0.75, linewidth=0)
             ax.set_xlim(limits[0])

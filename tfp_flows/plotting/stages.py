@@ -69,9 +69,8 @@ def plot_stages(
       >>> figure = plot_stages(flow, n=100, resolution=20)
       >>> [ax.get_title() for ax in figure.axes]
       ['z\\nMultivariateNormalDiag', 'f₁(z)\\nShift', 'f₂∘f₁(z)\\nScale']
-      >>> figure.savefig("/dev/null", format="png")
     """
-    coordinates = _check(flow, show, coordinates)
+    coordinates = _check(flow, show, coordinates, resolution)
     if columns is not None:
         columns = _checks.positive_int(columns, "columns")
     stages = flow.stages(n, seed=seed)
@@ -83,10 +82,7 @@ def plot_stages(
     cells = _style.new_grid(axes, math.ceil(count / columns), columns, panel, count)
     order = range(count - 1)
     _draw_row(cells, stages, order, show, share_limits, coordinates, resolution)
-    figure = cells[0].figure
-    if axes is None:
-        _note_coordinates(figure, flow, coordinates)
-    return figure
+    return _finished(cells, flow, coordinates, axes)
 
 
 def plot_orders(
@@ -135,14 +131,17 @@ def plot_orders(
       >>> figure.axes[4].get_title()
       'f₂(z)\\nScale'
     """
-    coordinates = _check(flow, show, coordinates)
+    coordinates = _check(flow, show, coordinates, resolution)
     count = len(flow.bijectors)
     if orders is None:
         orders = _random_orders(count, _checks.positive_int(n, "n"), seed)
+    if not len(orders) or not all(isinstance(order, Sequence) for order in orders):
+        raise ValueError(
+            "`orders` must hold one order or more, each a permutation of "
+            f"0..{count - 1}. Received: {orders!r}."
+        )
     flows = [flow.reordered(order) for order in orders]
-    if not flows:
-        raise ValueError("`orders` must hold at least one order. Received none.")
-    panel = 1.9 if count < 8 else 1.6
+    panel, title_size = (1.9, 9) if count < 8 else (1.6, 8)
     cells = _style.new_grid(
         axes, len(flows), count + 1, panel, len(flows) * (count + 1)
     )
@@ -150,23 +149,30 @@ def plot_orders(
         start = row * (count + 1)
         row_cells = cells[start : start + count + 1]
         stages = other.stages(samples, seed=seed)
-        _draw_row(row_cells, stages, order, show, share_limits, coordinates, resolution)
+        _draw_row(
+            row_cells,
+            stages,
+            order,
+            show,
+            share_limits,
+            coordinates,
+            resolution,
+            title_size,
+        )
         _style.label(row_cells[0], y=_order_label(order), size=9)
-    figure = cells[0].figure
-    if axes is None:
-        _note_coordinates(figure, flow, coordinates)
-    return figure
+    return _finished(cells, flow, coordinates, axes)
 
 
-def _check(flow: Any, show: str, coordinates: Any) -> list[int]:
+def _check(flow: Any, show: str, coordinates: Any, resolution: Any) -> list[int]:
     """Returns the coordinates to draw, once all options are right."""
-    if not isinstance(flow, Flow):
-        raise TypeError(f"`flow` must be a Flow. Received: {type(flow).__name__}.")
+    _targets.as_flow(flow)
     _checks.pick(show, _SHOW, "`show`")
+    if resolution is not None:
+        _checks.positive_int(resolution, "resolution")
     if show == "density" and flow.event_size > 2:
         raise ValueError(
-            '`show="density"` needs points of 1 or 2 coordinates: the density of two of '
-            f"{flow.event_size} has no closed form. Remedy: `show=\"samples\"`."
+            '`show="density"` needs points of 1 or 2 coordinates: the density of two '
+            f'of {flow.event_size} has no closed form. Remedy: `show="samples"`.'
         )
     return _targets.pick_coordinates(coordinates, flow.event_size)
 
@@ -199,6 +205,7 @@ def _draw_row(
     share_limits: bool,
     coordinates: list[int],
     resolution: int,
+    title_size: float = 9,
 ) -> None:
     clouds = [np.asarray(stage.samples)[:, coordinates] for stage in stages]
     colors = _style.base_colors(clouds[0]) if show != "density" else None
@@ -218,7 +225,7 @@ def _draw_row(
         lost = int((~_panels.finite_rows(clouds[k])).sum())
         if lost:
             _panels.remark(ax, f"{lost:,} of {len(clouds[k]):,} not finite")
-        _style.title(ax, stage_title(stages[k], order[:k]))
+        _style.title(ax, stage_title(stages[k], order[:k]), title_size)
 
 
 def _draw_plane(
@@ -277,8 +284,13 @@ def _columns_for(count: int) -> int:
     return min(range(side, side + 3), key=lambda columns: -count % columns)
 
 
-def _note_coordinates(figure: Figure, flow: Flow, coordinates: list[int]) -> None:
-    if flow.event_size > 2:
+def _finished(
+    cells: Sequence[Axes], flow: Flow, coordinates: list[int], axes: Any
+) -> Figure:
+    """Returns the figure, with a note where it shows two coordinates of many."""
+    figure = cells[0].figure
+    if axes is None and flow.event_size > 2:
+        figure.set_figheight(figure.get_figheight() + 0.4)
         figure.supxlabel(
             f"coordinates {coordinates[0]} and {coordinates[1]} of {flow.event_size}; "
             "samples only, as marginal densities have no closed form",
@@ -286,6 +298,7 @@ def _note_coordinates(figure: Figure, flow: Flow, coordinates: list[int]) -> Non
             color=_style.INK,
             fontfamily=_style.FONT,
         )
+    return figure
 
 
 def _order_label(order: Sequence[int]) -> str:

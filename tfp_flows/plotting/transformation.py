@@ -14,6 +14,9 @@ __all__ = ["plot_transformation"]
 
 _RESOLUTION = 500
 
+# Beyond any limits, which may change after the lines are drawn.
+_FAR = 1e9
+
 
 def plot_transformation(
     flow: Flow,
@@ -52,8 +55,7 @@ def plot_transformation(
       >>> bool(abs(x - 2 * z).max() < 1e-5)
       True
     """
-    if not isinstance(flow, Flow):
-        raise TypeError(f"`flow` must be a Flow. Received: {type(flow).__name__}.")
+    _targets.as_flow(flow)
     if flow.event_size != 1:
         raise ValueError(
             "`plot_transformation` needs a flow of 1 coordinate. Received one of "
@@ -71,13 +73,13 @@ def plot_transformation(
     inverse = flow.distribution.bijector.inverse
     z_curve = np.asarray(inverse(tf.constant(x_grid[:, None], flow.dtype)), np.float64)
     ax.plot(x_grid, z_curve[:, 0], color=_style.BLUE, linewidth=1.8, zorder=3)
-    _draw_deciles(ax, z, flow)
+    _draw_deciles(ax, z, x)
     ax.set_xlim(x_limits)
     ax.set_ylim(z_limits)
     _style.label(ax, "x, data", "z, base")
 
     above = ax.inset_axes([0, 1.03, 1, 0.24], sharex=ax)
-    x_density = _targets.of_stage(stages[-1])(x_grid[:, None])
+    x_density = _targets.exp_log_prob(flow.log_prob, x_grid[:, None])
     top = _panels.curve(above, x_grid, x_density, _style.BLUE, "#cfe3f1")
     if data is not None:
         heights, edges = histogram(data[:, 0], x_limits)
@@ -87,7 +89,9 @@ def plot_transformation(
 
     right = ax.inset_axes([1.03, 0, 0.24, 1], sharey=ax)
     z_grid = _panels.centers(z_limits, _RESOLUTION)
-    z_density = _targets.of_stage(stages[0])(z_grid[:, None])
+    z_density = _targets.exp_log_prob(
+        flow.base.log_prob, z_grid[:, None].astype(flow.dtype)
+    )
     right.plot(z_density, z_grid, color=_style.VERMILION, linewidth=1.2)
     right.fill_betweenx(z_grid, 0, z_density, color="#f8dccb", linewidth=0)
     right.set_xlim(0, 1.1 * np.nanmax(z_density, initial=0.0) or 1.0)
@@ -96,16 +100,18 @@ def plot_transformation(
     return ax
 
 
-def _draw_deciles(ax: Axes, z: np.ndarray, flow: Flow) -> None:
-    """Draws lines from x up to the curve and across to z, a tenth of the mass apart."""
-    deciles = np.quantile(z, np.arange(0.1, 0.95, 0.1), axis=0)
-    forward = flow.distribution.bijector.forward
-    x = np.asarray(forward(tf.constant(deciles, flow.dtype)), np.float64)[:, 0]
-    for x_i, z_i in zip(x, deciles[:, 0], strict=True):
-        # Far ends, as the limits may still change.
+def _draw_deciles(ax: Axes, z: np.ndarray, x: np.ndarray) -> None:
+    """Draws lines from x down to the curve and across to z, a tenth of the mass apart.
+
+    Args:
+      ax: of the curve.
+      z, x: `(n, 1)`, points of the base and the same points among the data.
+    """
+    order = np.argsort(z[:, 0])
+    for i in order[np.arange(1, 10) * len(order) // 10]:
         ax.plot(
-            [x_i, x_i, 1e9],
-            [1e9, z_i, z_i],
+            [x[i, 0], x[i, 0], _FAR],
+            [_FAR, z[i, 0], z[i, 0]],
             color=_style.MUTED,
             linewidth=0.6,
             zorder=1,

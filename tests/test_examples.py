@@ -1,0 +1,53 @@
+"""Every example runs, and reaches what it says it reaches."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_example_has_its_test():
+    here = Path(__file__).read_text()
+    for path in EXAMPLES.glob("*.py"):
+        assert f'load("{path.stem}")' in here
+
+
+def test_five_stages(tmp_path):
+    flow = load("five_stages").main(tmp_path)
+    names = [stage.name for stage in flow.stages(10)]
+    assert names[1:] == ["Shift", "Scale", "ShiftAndCube", "Rotation2D", "Sigmoid"]
+    assert {p.name for p in tmp_path.iterdir()} == {"stages.png", "orders.png"}
+
+
+@pytest.mark.slow
+def test_leaky_relu_and_coupling(tmp_path, capsys):
+    result = load("leaky_relu_and_coupling").main(tmp_path)
+    assert -0.01 < result["gap"] < 0.05
+    assert "x uniform: 0.500" in capsys.readouterr().out
+    with Image.open(tmp_path / "noise_to_data.gif") as animation:
+        assert animation.n_frames == 19
+
+
+@pytest.mark.slow
+def test_one_dimension(tmp_path, capsys):
+    result = load("one_dimension").main(tmp_path)
+    assert -0.01 < result["gap"] < 0.02
+    assert "[0.5 0.5 0.5]" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("*.png"))) == 4
+
+
+@pytest.mark.slow
+def test_two_moons(tmp_path):
+    result = load("two_moons").main(tmp_path)
+    assert -0.01 < result["gap"] < 0.10
+    assert result["round_trip"] <= 1e-4
