@@ -176,7 +176,7 @@ def _flow(data: _Data, options: argparse.Namespace) -> "Flow":
             raise
         raise ValueError(
             f"{error} Remedy: {options.source} has one column; give it at least two, "
-            "or fit it in Python by a Flow of tfb.Invert(MixtureCDF(4)) on a uniform base."
+            "or fit it in Python: tfb.Invert(MixtureCDF(4)) on a uniform base."
         ) from error
     exact = data.train.astype(np.float64)
     mean, std = (part(axis=0).astype(options.dtype) for part in (exact.mean, exact.std))
