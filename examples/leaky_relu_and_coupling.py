@@ -28,7 +28,7 @@ def opening_lesson() -> float:
 def make_flow() -> tfpf.Flow:
     bijectors = []
     for i in range(9):
-        bijectors.append(tfpf.bijectors.LeakyReLU(seed=i))
+        bijectors.append(tfpf.bijectors.LeakyReLU(0.9))
         bijectors.append(
             tfpf.bijectors.AffineCoupling(
                 flip=i % 2 == 1, hidden=(16,), activation="tanh", seed=i
@@ -45,8 +45,9 @@ def main(out: Path, epochs: int = 50) -> dict[str, float]:
 
     flow = make_flow()
     steps = epochs * len(x) // BATCH_SIZE
-    rate = keras.optimizers.schedules.CosineDecay(1e-2, steps)
-    flow.compile(keras.optimizers.AdamW(rate, clipnorm=1.0), steps_per_execution=20)
+    rate = keras.optimizers.schedules.CosineDecay(5e-3, steps)
+    optimizer = keras.optimizers.AdamW(rate, global_clipnorm=0.3)
+    flow.compile(optimizer, steps_per_execution=20)
     history = flow.fit(
         x,
         batch_size=BATCH_SIZE,

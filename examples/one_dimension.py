@@ -61,8 +61,8 @@ def main(out: Path, epochs: int = 300) -> dict[str, float]:
     components = flow.bijectors[0].bijector.mixture
     axes = plotting.plot_density(flow, x, components=components)
     axes.figure.savefig(out / "density.png", dpi=150)
-    figure = plotting.plot_transformation(flow, x)
-    figure.savefig(out / "transformation.png", dpi=150)
+    axes = plotting.plot_transformation(flow, x)
+    axes.figure.savefig(out / "transformation.png", dpi=150)
     return {"gap": gap}
 
 

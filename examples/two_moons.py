@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import tfp_flows as tfpf
 
-BATCH_SIZE = 500
+BATCH_SIZE = 250
 
 
 def round_trip_error(flow: tfpf.Flow, x: np.ndarray) -> float:
@@ -25,15 +25,16 @@ def round_trip_error(flow: tfpf.Flow, x: np.ndarray) -> float:
     return float(np.abs(chain.forward(z).numpy() - x).max())
 
 
-def main(out: Path, epochs: int = 60) -> dict[str, float]:
+def main(out: Path, epochs: int = 20) -> dict[str, float]:
     keras.utils.set_random_seed(0)
     density = tfpf.densities.make("two_moons", noise=0.05)
     x = density.sample(50_000, seed=0)
 
     flow = tfpf.recipes.real_nvp(2, layers=6, hidden=(128, 128))
     steps = epochs * len(x) // BATCH_SIZE
-    rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
-    flow.compile(keras.optimizers.Adam(rate, clipnorm=1.0), steps_per_execution=50)
+    rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)
+    optimizer = keras.optimizers.Adam(rate, global_clipnorm=0.3)
+    flow.compile(optimizer, steps_per_execution=50)
     history = flow.fit(
         x,
         batch_size=BATCH_SIZE,
@@ -61,6 +62,6 @@ def main(out: Path, epochs: int = 60) -> dict[str, float]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("two_moons"))
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=20)
     options = parser.parse_args()
     main(options.out, options.epochs)

@@ -238,6 +238,18 @@ class TestLeakyReLU:
         assert LeakyReLU([0.5, 0.2]).experimental_batch_shape(x_event_ndims=0) == [2]
         assert LeakyReLU([0.5, 0.2]).experimental_batch_shape(x_event_ndims=1) == []
 
+    def test_gradients_see_points_that_cross_the_kink(self):
+        # d/dθ of the mean log-det of LeakyReLU(z + θ) is -log a · φ(θ), z normal.
+        bijector = LeakyReLU(0.2, dtype="float64")
+        z = tf.constant(np.random.default_rng(0).normal(size=(200_000, 1)))
+        for shift in (0.0, 1.0):
+            theta = tf.Variable(np.float64(shift))
+            with tf.GradientTape() as tape:
+                mean = tf.reduce_mean(bijector.forward_log_det_jacobian(z + theta, 1))
+            density = math.exp(-0.5 * shift**2) / math.sqrt(2 * math.pi)
+            expected = -math.log(0.2) * density
+            assert float(tape.gradient(mean, theta)) == pytest.approx(expected, rel=0.05)
+
     def test_training_cannot_leave_the_domain(self):
         bijector = LeakyReLU(0.01)
         bijector.build(1)

@@ -102,7 +102,7 @@ def test_samples_have_the_headers_and_units_of_the_file(fitted):
 
 def test_metrics_are_in_the_units_of_the_file(fitted):
     metrics = json.loads((fitted / "metrics.json").read_text())
-    assert metrics["training_points"] == 1800
+    assert metrics["training_points"] == 1600
     assert metrics["held_out_points"] == 200
     assert metrics["columns"] == ["height", "weight"]
     assert "entropy" not in metrics

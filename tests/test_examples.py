@@ -42,7 +42,7 @@ def test_leaky_relu_and_coupling(tmp_path, capsys):
 def test_one_dimension(tmp_path, capsys):
     result = load("one_dimension").main(tmp_path)
     assert -0.01 < result["gap"] < 0.02
-    assert "[0.5 0.5 0.5]" in capsys.readouterr().out
+    assert "[0.  0.5 0.5]" in capsys.readouterr().out
     assert len(list(tmp_path.glob("*.png"))) == 4
 
 

@@ -14,7 +14,8 @@ LAYERS = [
     {"composition", "tracking", "data"},
     {"flow"},
     {"recipes", "densities", "testing", "plotting"},
-    {"_tables", "_fitting"},
+    {"_tables"},
+    {"_fitting"},
     {"cli"},
     {"__main__"},
 ]

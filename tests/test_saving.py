@@ -352,3 +352,14 @@ def test_save_paths(fitted, tmp_path):
     (tmp_path / "flow.keras").write_text("mine")
     with pytest.raises(FileExistsError):
         flow.save(tmp_path / "flow.keras", overwrite=False)
+
+
+def test_export_replaces_nothing_but_a_saved_model(tmp_path):
+    flow = tfpf.Flow([tfb.Exp()], event_size=2)
+    for _ in range(2):
+        flow.export(tmp_path / "served")
+    (tmp_path / "served" / "thesis.txt").write_text("mine")
+    for folder in (tmp_path, tmp_path / "served", tmp_path / "served" / "thesis.txt"):
+        with pytest.raises(FileExistsError, match="holds other things"):
+            flow.export(folder)
+    assert (tmp_path / "served" / "thesis.txt").read_text() == "mine"

@@ -31,7 +31,7 @@ _STEPS_AT_ONCE = 64  # in one call of the compiled step: the fastest on a CPU
 SAMPLES = 1000  # drawn from the fitted flow
 TRAIN = 50_000  # points of a named density
 _VALIDATION, _HELD_OUT = 10_000, 100_000
-_FEWEST_ROWS = 20  # of a file, so that its held-out tenth has a standard error
+_FEWEST_ROWS = 20  # of a file, so that a tenth of them has a standard error
 
 
 def fit(options: argparse.Namespace) -> None:
@@ -111,11 +111,7 @@ def _data(options: argparse.Namespace) -> _Data:
 
 
 def _data_of_file(options: argparse.Namespace, seed: Any) -> _Data:
-    """Returns a random tenth of the rows as held out, the others to train on.
-
-    The held-out rows also choose the epoch whose weights are kept, since a file has
-    none to spare.
-    """
+    """Returns random tenths of the rows for validation and as held out."""
     if options.samples is not None or options.parameter:
         raise ValueError("--samples and --parameter are for densities, not for files.")
     table = _tables.read(Path(options.source), key=options.key)
@@ -128,14 +124,15 @@ def _data_of_file(options: argparse.Namespace, seed: Any) -> _Data:
         table.points, dtype=options.dtype, name=str(options.source)
     )
     rows = np.random.default_rng(seed).permutation(n)
-    held_out, train = points[rows[: n // 10]], points[rows[n // 10 :]]
+    tenth = n // 10
+    held_out, validation, train = np.split(points[rows], [tenth, 2 * tenth])
     for column, values in zip(table.columns, train.T, strict=True):
         if values.min() == values.max():
             raise ValueError(
                 f"{options.source}: column {column!r} is constant in {values.dtype} "
                 f"({values[0]}), so it has no density. Remedy: drop it."
             )
-    return _Data(train, held_out, held_out, table.columns)
+    return _Data(train, validation, held_out, table.columns)
 
 
 def _data_of_density(options: argparse.Namespace, seeds: Sequence[Any]) -> _Data:

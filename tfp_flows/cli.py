@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _PROGRAM = "tfp-flows"
-_SAVED_MODEL = {"assets", "fingerprint.pb", "saved_model.pb", "variables"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,8 +131,9 @@ def _parser() -> _Parser:
 def _add_fit_words(fit: _Parser) -> None:
     fit.epilog = (
         "A file's columns are standardized by the last two bijectors of the flow, so "
-        "that samples and log_prob are in the file's units. A tenth of its rows is "
-        "held out: it chooses the epoch that is kept, and gives the metrics."
+        "that samples and log_prob are in the file's units. A random tenth of its rows "
+        "chooses the epoch that is kept; another tenth, unseen until then, gives the "
+        "metrics."
     )
     fit.add_argument(
         "source", metavar="SOURCE", help=f"density (see `list`) or {_READABLE} file"
@@ -289,13 +289,7 @@ def _stages(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    folder = options.folder
-    if folder.exists() and not {file.name for file in folder.iterdir()} <= _SAVED_MODEL:
-        raise ValueError(
-            f"{folder} holds other things than a SavedModel, so it is not replaced. "
-            "Remedy: name a new folder."
-        )
-    _load(options.model).export(folder)
+    _load(options.model).export(options.folder)
 
 
 def _list(options: argparse.Namespace) -> None:

@@ -527,10 +527,20 @@ class Flow(keras.Model):
         `(n, event_size)`, and `sample(n)`, n a scalar int32 tensor.
 
         Args:
-          filepath: the folder, written whole or not at all.
+          filepath: the folder, written whole or not at all; a SavedModel that is
+            there is replaced.
           **kwargs: as for `keras.export.ExportArchive.write_out`.
+
+        Raises:
+          FileExistsError: something else is there.
         """
-        with beside(filepath) as temporary:
+        path = Path(filepath)
+        if path.exists() and not _holds_nothing_but_a_saved_model(path):
+            raise FileExistsError(
+                f"{path} holds other things than a SavedModel, so it is not replaced. "
+                "Remedy: name a new folder."
+            )
+        with beside(path) as temporary:
             archive = keras.export.ExportArchive()
             weights = tf.Module()  # the model itself would bring TFP's objects along
             weights.all = [variable.value for variable in self.variables]
@@ -546,6 +556,11 @@ class Flow(keras.Model):
                 [tf.TensorSpec([], tf.int32, name="n")],
             )
             archive.write_out(str(temporary), **{"verbose": False, **kwargs})
+
+
+def _holds_nothing_but_a_saved_model(path: Path) -> bool:
+    parts = {"assets", "fingerprint.pb", "saved_model.pb", "variables"}
+    return path.is_dir() and {file.name for file in path.iterdir()} <= parts
 
 
 def _graph(function: Callable, *signature: tf.TensorSpec) -> Callable:

@@ -17,7 +17,8 @@ class MLP(keras.layers.Layer):
     Args:
       hidden: number of units of each layer; none at all for `()`.
       activation: Keras activation, by name or as a function.
-      seed: whole number that the initial kernels are drawn from (Glorot uniform).
+      seed: whole number that the initial kernels (Glorot uniform) and biases
+        (uniform on [-1, 1]) are drawn from.
       **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
     Call with points of shape `(n, inputs)`; returns features `(n, hidden[-1])`.
@@ -49,6 +50,10 @@ class MLP(keras.layers.Layer):
                 activation=self.activation,
                 kernel_initializer=keras.initializers.GlorotUniform(
                     None if seed is None else seed + i
+                ),
+                # Zero biases would put every kink of a narrow input at the origin.
+                bias_initializer=keras.initializers.RandomUniform(
+                    -1.0, 1.0, None if seed is None else seed + 2**31 + i
                 ),
                 dtype=self.dtype_policy,
             )
