@@ -2,8 +2,8 @@
 
 The target: x2 = 4n, x1 = x2²/4 + n', with n and n' standard normal. Nine pairs of a
 LeakyReLU and an affine coupling with a small tanh network. Every log-det is exact, so
-the gap to the target's entropy is too. Writes stages.png, history.png and noise_to_data.gif,
-the 19 stages from noise to data.
+the gap to the target's entropy is too. Writes stages.png, history.png and
+noise_to_data.gif, the 19 stages from noise to data.
 
 Run: python examples/leaky_relu_and_coupling.py [--out FOLDER] [--epochs N]
 """
@@ -21,7 +21,9 @@ BATCH_SIZE = 250
 def opening_lesson() -> float:
     """Uniform on [0, 1] under y = 2x + 1 has density one half on [1, 3]."""
     tfb, tfd = tfpf.flow.tfb, tfpf.flow.tfd
-    flow = tfpf.Flow([tfb.Scale(2.0), tfb.Shift(1.0)], tfd.Uniform(0.0, 1.0), event_size=1)
+    flow = tfpf.Flow(
+        [tfb.Scale(2.0), tfb.Shift(1.0)], tfd.Uniform(0.0, 1.0), event_size=1
+    )
     return float(flow.distribution.prob([2.5]))
 
 
@@ -65,7 +67,9 @@ def main(out: Path, epochs: int = 50) -> dict[str, float]:
     plotting.plot_stages(flow).savefig(out / "stages.png", dpi=120)
     history_axes = plotting.plot_history(history, entropy=density.entropy)
     history_axes.figure.savefig(out / "history.png", dpi=150)
-    plotting.animate_stages(flow, n=1000).save(out / "noise_to_data.gif", writer="pillow")
+    plotting.animate_stages(flow, n=1000).save(
+        out / "noise_to_data.gif", writer="pillow"
+    )
     return {"gap": gap}
 
 

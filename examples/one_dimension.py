@@ -22,7 +22,9 @@ tfd = tfp.distributions
 
 def opening_lesson(out: Path) -> None:
     """Uniform on [0, 1] under y = 2x + 1; and a normal through Softsign."""
-    line = tfpf.Flow([tfb.Scale(2.0), tfb.Shift(1.0)], tfd.Uniform(0.0, 1.0), event_size=1)
+    line = tfpf.Flow(
+        [tfb.Scale(2.0), tfb.Shift(1.0)], tfd.Uniform(0.0, 1.0), event_size=1
+    )
     density = line.distribution.prob([[0.5], [1.5], [2.5]]).numpy()
     print(f"density of 2x + 1 at 0.5, 1.5, 2.5, x uniform: {density}")
     bimodal = tfpf.Flow([tfb.Softsign()], tfd.Normal(0.0, 3.0), event_size=1)

@@ -51,7 +51,9 @@ def main(out: Path, epochs: int = 20) -> dict[str, float]:
 
     out.mkdir(parents=True, exist_ok=True)
     plotting = tfpf.plotting
-    plotting.plot_samples(flow, fresh[:3000], n=3000).savefig(out / "samples.png", dpi=150)
+    plotting.plot_samples(flow, fresh[:3000], n=3000).savefig(
+        out / "samples.png", dpi=150
+    )
     plotting.plot_stages(flow).savefig(out / "stages.png", dpi=150)
     history_axes = plotting.plot_history(history, entropy=density.entropy)
     history_axes.figure.savefig(out / "history.png", dpi=150)

@@ -248,7 +248,9 @@ class TestLeakyReLU:
                 mean = tf.reduce_mean(bijector.forward_log_det_jacobian(z + theta, 1))
             density = math.exp(-0.5 * shift**2) / math.sqrt(2 * math.pi)
             expected = -math.log(0.2) * density
-            assert float(tape.gradient(mean, theta)) == pytest.approx(expected, rel=0.05)
+            assert float(tape.gradient(mean, theta)) == pytest.approx(
+                expected, rel=0.05
+            )
 
     def test_training_cannot_leave_the_domain(self):
         bijector = LeakyReLU(0.01)

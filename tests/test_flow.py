@@ -1,5 +1,6 @@
 """Flow: composed, fitted by Keras, looked at stage by stage, reordered."""
 
+import itertools
 import subprocess
 import sys
 
@@ -220,6 +221,16 @@ class TestFit:
             flow.evaluate(x, verbose=0), rel=1e-5
         )
 
+    def test_metrics_see_points_and_log_prob(self, x):
+        def far(points, log_prob):
+            return tf.reduce_mean(tf.cast(points[:, 0] > 1, tf.float32) * log_prob)
+
+        flow = coupling_flow()
+        flow.compile("adam", metrics=[far])
+        history = flow.fit(x, batch_size=200, verbose=0, validation_data=x).history
+        expected = np.mean(np.where(x[:, 0] > 1, flow.log_prob(x), 0))
+        assert history["val_far"][0] == pytest.approx(expected, rel=0.2)
+
     def test_sample_weight_counts_points(self, x):
         flow = coupling_flow()
         flow.compile("adam")
@@ -380,7 +391,7 @@ class TestStages:
         ]
         assert stages[0].bijector is None
         np.testing.assert_array_equal(stages[0].log_det, np.zeros(50))
-        for before, stage in zip(stages, stages[1:], strict=False):
+        for before, stage in itertools.pairwise(stages):
             assert stage.samples.shape == (50, 2)
             np.testing.assert_allclose(
                 stage.bijector.forward(before.samples), stage.samples, rtol=1e-5

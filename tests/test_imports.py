@@ -11,7 +11,7 @@ LAYERS = [
     {"_checks", "_files"},
     {"serialization", "networks"},
     {"bijectors"},
-    {"composition", "tracking", "data"},
+    {"composition", "tracking", "data", "stages", "exporting"},
     {"flow"},
     {"recipes", "densities", "testing", "plotting"},
     {"_tables"},
@@ -24,11 +24,15 @@ LEVEL = {name: i for i, layer in enumerate(LAYERS) for name in layer}
 
 def imports(path):
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tfp_flows"):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+            "tfp_flows"
+        ):
             parts = node.module.split(".")
             yield from [parts[1]] if len(parts) > 1 else [a.name for a in node.names]
         elif isinstance(node, ast.Import):
-            yield from (a.name.split(".")[1] for a in node.names if "tfp_flows." in a.name)
+            yield from (
+                a.name.split(".")[1] for a in node.names if "tfp_flows." in a.name
+            )
 
 
 def test_imports_point_one_way():

@@ -109,7 +109,11 @@ class TestZoo:
         # base 3, shift 1 (twice in the chain), scale 1, coupling 5 (twice), tril 1,
         # sinh-arcsinh 2, rotation 1, leaky 1, spline 3, cube 1, additive 4, mixtures 6.
         assert len(before) == 29
-        still = [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if (a == b).all()]
+        still = [
+            i
+            for i, (a, b) in enumerate(zip(before, after, strict=True))
+            if (a == b).all()
+        ]
         assert not still
 
     def test_another_process_gets_the_same_bits(self, fitted):
@@ -227,19 +231,21 @@ class TestForeign:
     def test_a_users_bijector_is_refused_by_name_unless_passed_in(self, tmp_path):
         flow = tfpf.Flow([UsersShift(2.0)], event_size=2)
         flow.save(tmp_path / "flow.keras")
-        with pytest.raises(ValueError, match="class 'UsersShift'.*is refused"):
+        with pytest.raises(ValueError, match=r"class 'UsersShift'.*is refused"):
             keras.models.load_model(tmp_path / "flow.keras")
         loaded = keras.models.load_model(
             tmp_path / "flow.keras", custom_objects={"UsersShift": UsersShift}
         )
         np.testing.assert_array_equal(loaded.sample(3, seed=0), flow.sample(3, seed=0))
-        shuffled = tfpf.Flow([UsersShift(2.0), tfb.Exp()], event_size=2).shuffled(seed=0)
+        shuffled = tfpf.Flow([UsersShift(2.0), tfb.Exp()], event_size=2).shuffled(
+            seed=0
+        )
         assert [s.name for s in shuffled.stages(2)][1:] == ["Exp", "UsersShift"]
 
     def test_a_users_layer_is_refused_by_name_unless_passed_in(self, tmp_path):
         flow = tfpf.Flow([AffineCoupling(network=UsersLayer())], event_size=2)
         flow.save(tmp_path / "flow.keras")
-        with pytest.raises(ValueError, match="'UsersLayer'.*is refused"):
+        with pytest.raises(ValueError, match=r"'UsersLayer'.*is refused"):
             keras.models.load_model(tmp_path / "flow.keras")
         loaded = keras.models.load_model(
             tmp_path / "flow.keras", custom_objects={"UsersLayer": UsersLayer}
@@ -285,7 +291,10 @@ HOSTILE = {
             "class_name": "Lambda",
             "config": {
                 "name": "lambda",
-                "function": {"class_name": "__lambda__", "config": {"code": "4wAAAA=="}},
+                "function": {
+                    "class_name": "__lambda__",
+                    "config": {"code": "4wAAAA=="},
+                },
             },
         },
     },

@@ -55,7 +55,8 @@ def infer_dtype(
     """
     if base is not None and not isinstance(base, tfd.Distribution):
         raise TypeError(
-            f"`base` must be a TFP distribution. Received: {type(base).__name__} {base!r}."
+            f"`base` must be a TFP distribution. Received a {type(base).__name__}: "
+            f"{base!r}."
         )
     parts = [] if base is None else [("base", base)]
     parts += [(f"bijector {i}", b) for i, b in enumerate(bijectors)]

@@ -1,7 +1,6 @@
 """Flow: a chain of bijectors on a base distribution, as a Keras model."""
 
 import contextlib
-import dataclasses
 import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,9 @@ from tfp_flows.composition import (
     infer_event_size,
     stage_names,
 )
+from tfp_flows.exporting import export_flow
 from tfp_flows.serialization import Decoder, Encoder, copy_objects
+from tfp_flows.stages import Stage, stage_distributions, walk
 from tfp_flows.tracking import Adoption, TFPLayer
 
 __all__ = ["Flow", "NegativeLogLikelihood", "Stage"]
@@ -32,28 +33,6 @@ tfd = tfp.distributions
 
 # Points evaluated at once by `log_prob` and `sample`: bounds the memory.
 _CHUNK = 2**16
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """What the base distribution has become after one more bijector.
-
-    Attributes:
-      name: of the bijector; of the base distribution at stage 0.
-      bijector: the bijector that led here; None at stage 0.
-      samples: `(n, event_size)`, the same n points at every stage, row by row.
-      log_prob: `(n,)`, log-density of this stage at its samples, in nats.
-      log_det: `(n,)`, log|det| of this stage's bijector, forward, at the samples
-        of the stage before; 0 at stage 0.
-      distribution: of this stage, for densities elsewhere; shares the weights.
-    """
-
-    name: str
-    bijector: tfb.Bijector | None
-    samples: tf.Tensor
-    log_prob: tf.Tensor
-    log_det: tf.Tensor
-    distribution: tfd.Distribution
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
@@ -170,7 +149,9 @@ class Flow(keras.Model):
         self._log_prob_graph = _graph(self._distribution.log_prob, points)
         self._base_graph = _graph(lambda n, s: self.base.sample(n, seed=s), count, seed)
         self._forward_graph = _graph(self._distribution.bijector.forward, points)
-        self._stages_graph = _graph(self._walk, points)
+        self._stages_graph = _graph(
+            lambda z: walk(self.base, self.bijectors, z), points
+        )
 
     @property
     def bijectors(self) -> tuple[tfb.Bijector, ...]:
@@ -194,8 +175,9 @@ class Flow(keras.Model):
         Args:
           optimizer: Keras optimizer or its name.
           loss: None; the loss is fixed.
-          **kwargs: as for `keras.Model.compile`. XLA is off unless `jit_compile` is
-            given: on a CPU it is slower here.
+          **kwargs: as for `keras.Model.compile`. A metric is called with the points
+            and their log_prob. XLA is off unless `jit_compile` is given: on a CPU it
+            is slower here.
 
         Raises:
           ValueError: another loss is asked for.
@@ -204,7 +186,8 @@ class Flow(keras.Model):
             loss = NegativeLogLikelihood()
         if not isinstance(loss, NegativeLogLikelihood):
             raise ValueError(
-                f"`loss` must be None: a Flow is fitted by -log_prob. Received: {loss!r}."
+                "`loss` must be None: a Flow is fitted by -log_prob. "
+                f"Received: {loss!r}."
             )
         kwargs.setdefault("jit_compile", False)
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
@@ -229,6 +212,12 @@ class Flow(keras.Model):
         return super().compute_loss(
             x, y=y_pred, y_pred=y_pred, sample_weight=sample_weight, training=training
         )
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Returns the metrics; each is called with the points and their log_prob."""
+        return super().compute_metrics(x, _x_of(x), y_pred, sample_weight)
 
     def fit(
         self,
@@ -356,17 +345,12 @@ class Flow(keras.Model):
         Raises:
           ValueError: `n` or `seed` is out of its range.
         """
-        n = _checks.positive_int(n, "n")
-        seed = _stateless_seed(seed)
-        if batch_size is None and n <= _CHUNK:
-            return self._forward_graph(self._base_graph(n, seed))
-        return tf.concat(
-            [
-                self._forward_graph(self._base_graph(stop - start, seed + [0, i]))
-                for i, (start, stop) in enumerate(_chunks(n, batch_size))
-            ],
-            0,
-        )
+        n, seed = _checks.positive_int(n, "n"), _checks.as_seed(seed)
+        chunks = [
+            self._forward_graph(self._base_graph(stop - start, _stateless(seed, i)))
+            for i, (start, stop) in enumerate(_chunks(n, batch_size))
+        ]
+        return tf.concat(chunks, 0) if len(chunks) > 1 else chunks[0]
 
     def stages(self, n: int = 1000, *, seed: int | None = 0) -> list[Stage]:
         """Returns the distribution after every bijector, with samples that flow along.
@@ -379,36 +363,19 @@ class Flow(keras.Model):
           A list of `Stage`: the base, then one for each bijector. Row i of the
           samples is the same point at every stage.
         """
-        z = self._base_graph(_checks.positive_int(n, "n"), _stateless_seed(seed))
-        steps = self._stages_graph(z)
+        n, seed = _checks.positive_int(n, "n"), _checks.as_seed(seed)
+        z = self._base_graph(n, _stateless(seed))
+        distributions = stage_distributions(self.base, self.bijectors)
         return [
             Stage(name, bijector, *step, distribution)
             for name, bijector, step, distribution in zip(
                 self._stage_names,
                 (None, *self.bijectors),
-                steps,
-                self._stage_distributions(),
+                self._stages_graph(z),
+                distributions,
                 strict=True,
             )
         ]
-
-    def _walk(self, z: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
-        log_prob = self.base.log_prob(z)
-        steps = [(z, log_prob, tf.zeros_like(log_prob))]
-        for bijector in self.bijectors:
-            log_det = bijector.forward_log_det_jacobian(z, event_ndims=1)
-            log_det += tf.zeros_like(log_prob)  # TFP's constant ones are scalars
-            z, log_prob = bijector.forward(z), log_prob - log_det
-            steps.append((z, log_prob, log_det))
-        return steps
-
-    def _stage_distributions(self) -> Iterator[tfd.Distribution]:
-        yield self.base
-        for k in range(1, len(self.bijectors)):
-            chain = tfb.Chain(list(reversed(self.bijectors[:k])))
-            yield tfd.TransformedDistribution(self.base, chain)
-        if self.bijectors:
-            yield self._distribution
 
     # Orders
 
@@ -500,7 +467,9 @@ class Flow(keras.Model):
         return flow
 
     def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
-        """Saves structure, weights and optimizer to a `.keras` file, whole or not at all.
+        """Saves structure, weights and optimizer to a `.keras` file.
+
+        The file is written whole or not at all.
 
         Args:
           filepath: ends in `.keras`.
@@ -534,33 +503,7 @@ class Flow(keras.Model):
         Raises:
           FileExistsError: something else is there.
         """
-        path = Path(filepath)
-        if path.exists() and not _holds_nothing_but_a_saved_model(path):
-            raise FileExistsError(
-                f"{path} holds other things than a SavedModel, so it is not replaced. "
-                "Remedy: name a new folder."
-            )
-        with beside(path) as temporary:
-            archive = keras.export.ExportArchive()
-            weights = tf.Module()  # the model itself would bring TFP's objects along
-            weights.all = [variable.value for variable in self.variables]
-            archive.track(weights)
-            archive.add_endpoint(
-                "log_prob",
-                self._distribution.log_prob,
-                [tf.TensorSpec([None, self.event_size], self.dtype, name="x")],
-            )
-            archive.add_endpoint(
-                "sample",
-                lambda n: self._distribution.bijector.forward(self.base.sample(n)),
-                [tf.TensorSpec([], tf.int32, name="n")],
-            )
-            archive.write_out(str(temporary), **{"verbose": False, **kwargs})
-
-
-def _holds_nothing_but_a_saved_model(path: Path) -> bool:
-    parts = {"assets", "fingerprint.pb", "saved_model.pb", "variables"}
-    return path.is_dir() and {file.name for file in path.iterdir()} <= parts
+        export_flow(self, Path(filepath), **kwargs)
 
 
 def _graph(function: Callable, *signature: tf.TensorSpec) -> Callable:
@@ -582,7 +525,6 @@ def _chunks(n: int, batch_size: int | None) -> Iterator[tuple[int, int]]:
         yield start, min(start + size, n)
 
 
-def _stateless_seed(seed: int | None) -> np.ndarray:
-    """Returns a stateless TFP seed: the same number, the same draws."""
-    low = _checks.as_seed(seed)
-    return np.array([low & 0x7FFFFFFF, (low >> 31) & 0x3FFFFFFF], np.int32)
+def _stateless(seed: int, chunk: int = 0) -> np.ndarray:
+    """Returns TFP's stateless seed: the same numbers, the same draws."""
+    return np.array([seed & 0x7FFFFFFF, (seed >> 31) + chunk & 0x7FFFFFFF], np.int32)

@@ -52,17 +52,9 @@ def real_nvp(
     Source: Dinh, Sohl-Dickstein and Bengio (2017), "Density estimation using Real
     NVP", section 3.
     """
-    _check_sizes(event_size, layers)
-    seeds = random.Random(_checks.as_seed(seed))
-    bijectors = [
-        AffineCoupling(
-            flip=i % 2 == 1,
-            hidden=hidden,
-            activation=activation,
-            seed=seeds.randrange(2**31),
-        )
-        for i in range(layers)
-    ]
+    bijectors = _alternating(
+        AffineCoupling, event_size, layers, hidden, activation, seed
+    )
     return Flow(bijectors, base, event_size, dtype=dtype, name=name)
 
 
@@ -103,10 +95,32 @@ def nice(
     Source: Dinh, Krueger and Bengio (2014), "NICE: Non-linear independent components
     estimation", sections 3.2 and 3.3.
     """
-    _check_sizes(event_size, layers)
+    bijectors = _alternating(
+        AdditiveCoupling, event_size, layers, hidden, activation, seed
+    )
+    ones = tf.ones([event_size], infer_dtype(dtype, base, []))
+    bijectors.append(tfb.Scale(tfp.util.TransformedVariable(ones, tfb.Exp())))
+    return Flow(bijectors, base, event_size, dtype=dtype, name=name)
+
+
+def _alternating(
+    coupling: Callable[..., tfb.Bijector],
+    event_size: int,
+    layers: int,
+    hidden: Sequence[int],
+    activation: str | Callable,
+    seed: int | None,
+) -> list[tfb.Bijector]:
+    """Returns couplings, each of which moves what the one before left alone."""
+    for name, value in (("event_size", event_size), ("layers", layers)):
+        if _checks.positive_int(value, name) < 2:
+            raise ValueError(
+                f"`{name}` must be at least 2: a coupling moves some coordinates by "
+                f"others. Received: {value}."
+            )
     seeds = random.Random(_checks.as_seed(seed))
-    bijectors: list[tfb.Bijector] = [
-        AdditiveCoupling(
+    return [
+        coupling(
             flip=i % 2 == 1,
             hidden=hidden,
             activation=activation,
@@ -114,18 +128,3 @@ def nice(
         )
         for i in range(layers)
     ]
-    real = infer_dtype(dtype, base, [])
-    ones = tf.ones([event_size], real)
-    bijectors.append(
-        tfb.Scale(tfp.util.TransformedVariable(ones, tfb.Exp(), dtype=real))
-    )
-    return Flow(bijectors, base, event_size, dtype=dtype, name=name)
-
-
-def _check_sizes(event_size: int, layers: int) -> None:
-    for name, value in (("event_size", event_size), ("layers", layers)):
-        if _checks.positive_int(value, name) < 2:
-            raise ValueError(
-                f"`{name}` must be at least 2: a coupling moves some coordinates by "
-                f"others. Received: {value}."
-            )

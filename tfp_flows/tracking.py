@@ -82,9 +82,10 @@ class TFPLayer(keras.layers.Layer):
             return (self.tfp_object.log_prob(x),)
         y = self.tfp_object.forward(x)
         if y.shape[-1] != x.shape[-1]:
+            name = type(self.tfp_object).__name__.lstrip("_")
             raise ValueError(
                 f"Every bijector must keep the width of the points, {x.shape[-1]}. "
-                f"{type(self.tfp_object).__name__.lstrip('_')} turned it into {y.shape[-1]}."
+                f"{name} turned it into {y.shape[-1]}."
             )
         return y, self.tfp_object.forward_log_det_jacobian(x, event_ndims=1)
 

@@ -25,21 +25,32 @@ class Coupling(Bijector):
 
     _steering_size: int
 
-    def __init__(self, parameters: dict[str, Any]) -> None:
-        arguments = dict(parameters)
-        as_mask(arguments["mask"], arguments["flip"])
-        activation = keras.activations.get(arguments["activation"])
-        as_name = keras.activations.serialize(activation)
-        arguments["activation"] = as_name if isinstance(as_name, str) else activation
-        arguments["hidden"] = list(networks.as_hidden(arguments["hidden"]))
-        arguments["seed"] = as_seed(arguments["seed"])
-        network = arguments["network"]
+    def __init__(
+        self,
+        mask: str | Sequence[int] = "alternating",
+        *,
+        flip: bool = False,
+        hidden: Sequence[int] = (64, 64),
+        activation: str | Callable = "relu",
+        network: keras.Layer | None = None,
+        identity_start: bool = True,
+        seed: int | None = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        name: str | None = None,
+    ) -> None:
+        as_mask(mask, flip)
+        hidden = networks.as_hidden(hidden)
+        activation = keras.activations.get(activation)
+        known = keras.activations.serialize(activation)
+        activation = known if isinstance(known, str) else activation
+        seed = as_seed(seed)
         if network is not None and not isinstance(network, keras.Layer):
             raise TypeError(
                 "`network` must be a Keras layer or model. "
                 f"Received: {type(network).__name__}."
             )
-        super().__init__(arguments, dtype=arguments["dtype"], name=arguments["name"])
+        super().__init__(locals(), dtype=dtype, name=name)
         self._weights: list[tf.Variable] = []
 
     @property
@@ -89,9 +100,12 @@ class Coupling(Bijector):
 
     def _steer(self, kept: tf.Tensor) -> list[tf.Tensor]:
         """Returns `_steering_size` tensors of the moved coordinates' shape."""
-        rows = tf.reshape(kept, [-1, self._sizes[0]])
+        is_matrix = kept.shape.rank == 2  # as a user's network may require
+        rows = kept if is_matrix else tf.reshape(kept, [-1, self._sizes[0]])
         steering = tf.cast(self._head(self._network(rows)), kept.dtype)
         parts = tf.split(steering, self._steering_size, axis=-1)
+        if is_matrix:
+            return parts
         shape = tf.concat([tf.shape(kept)[:-1], [self._sizes[1]]], 0)
         return [
             tf.ensure_shape(tf.reshape(p, shape), [*kept.shape[:-1], self._sizes[1]])
@@ -165,22 +179,6 @@ class AffineCoupling(Coupling):
 
     _steering_size = 2
 
-    def __init__(
-        self,
-        mask: str | Sequence[int] = "alternating",
-        *,
-        flip: bool = False,
-        hidden: Sequence[int] = (64, 64),
-        activation: str | Callable = "relu",
-        network: keras.Layer | None = None,
-        identity_start: bool = True,
-        seed: int | None = None,
-        trainable: bool = True,
-        dtype: Any = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(locals())
-
     def _build_transform(self, size: int, dtype: tf.DType) -> None:
         self._log_bound = tf.Variable(
             tf.zeros([size], dtype),
@@ -210,26 +208,7 @@ class AdditiveCoupling(Coupling):
         y[~b] = x[~b] + t,    t = network(x[b])
         log|det ∂y/∂x| = 0
 
-    Args:
-      mask: which coordinates stay: "alternating" (1, 0, 1, 0, …), "halves" (the
-        first half stays), or an array of `event_size` zeros and ones.
-      flip: exchange the coordinates that stay with those that move.
-      hidden: widths of the network's hidden layers.
-      activation: of the hidden layers, a Keras name or function.
-      network: any Keras layer from `(n, number that stay)` to `(n, features)`, in
-        place of `hidden` and `activation`. A dense layer from its features to t
-        follows in either case.
-      identity_start: begin with y = x, by zeros in that last dense layer; else it
-        begins at random.
-      seed: of the initial weights; drawn when None.
-      trainable: False freezes all weights.
-      dtype: float32 or float64; that of the first input when None.
-      name: as in TFP.
-
-    Raises:
-      ValueError: a mask that is not binary, not of the points' width, or that leaves
-        no coordinate to stay or to move.
-      TypeError: `network` is not a Keras layer.
+    Args and errors are those of `AffineCoupling`, with t alone where it has (s', t).
 
     Example:
       >>> coupling = AdditiveCoupling("halves", hidden=(16,), identity_start=False)
@@ -241,22 +220,6 @@ class AdditiveCoupling(Coupling):
     """
 
     _steering_size = 1
-
-    def __init__(
-        self,
-        mask: str | Sequence[int] = "alternating",
-        *,
-        flip: bool = False,
-        hidden: Sequence[int] = (64, 64),
-        activation: str | Callable = "relu",
-        network: keras.Layer | None = None,
-        identity_start: bool = True,
-        seed: int | None = None,
-        trainable: bool = True,
-        dtype: Any = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(locals())
 
     def _transform(
         self, moved: tf.Tensor, steering: list[tf.Tensor], inverse: bool
