@@ -251,6 +251,7 @@ class TestFit:
         flow.fit(x, batch_size=100, epochs=40, verbose=0, validation_split=0.5)
         exact = 0.5 * np.log(2 * np.pi * np.e) + np.log(1e-10)
         assert abs(flow.evaluate(x, verbose=0) - exact) < 0.1
+        assert abs(-flow.predict(x, verbose=0).mean() - exact) < 0.1
 
     def test_same_seed_same_result(self, x):
         losses = []
@@ -280,6 +281,17 @@ class TestFit:
         count = len(flow.trainable_variables)
         network.trainable = False
         assert len(flow.trainable_variables) == count - 2
+
+    def test_dropout_drops_in_training_only(self, x):
+        network = keras.Sequential(
+            [keras.layers.Dense(32), keras.layers.Dropout(0.5, seed=0)]
+        )
+        coupling = AffineCoupling(network=network, identity_start=False, seed=0)
+        flow = tfpf.Flow([coupling], event_size=2)
+        np.testing.assert_array_equal(flow(x), flow(x))
+        assert np.any(flow(x, training=True) != flow(x, training=True))
+        flow.compile("adam")
+        flow.fit(x, verbose=0)
 
     def test_nothing_to_fit(self, x):
         flow = tfpf.Flow([tfb.Scale(2.0), Rotation2D(0.3, trainable=False)])

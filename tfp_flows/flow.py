@@ -304,6 +304,19 @@ class Flow(keras.Model):
             **kwargs,
         )
 
+    def predict(
+        self, x: Any = None, batch_size: int | None = None, **kwargs: Any
+    ) -> np.ndarray:
+        """Returns `log_prob` of the points, `(n,)`, in nats, by Keras's own `predict`.
+
+        Args and errors are those of `fit`.
+        """
+        points = data.checked(
+            x, None, None, event_size=self.event_size, dtype=self.dtype
+        ).in_its_own_dtype(batch_size)
+        size = batch_size if points.is_array else None
+        return super().predict(points.x, batch_size=size, **kwargs)
+
     # Densities and samples
 
     def log_prob(self, x: Any, *, batch_size: int | None = None) -> tf.Tensor:
