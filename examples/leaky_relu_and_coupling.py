@@ -12,15 +12,18 @@ import argparse
 from pathlib import Path
 
 import keras
+import tensorflow_probability as tfp
 
 import tfp_flows as tfpf
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
 
 BATCH_SIZE = 250
 
 
 def opening_lesson() -> float:
     """Uniform on [0, 1] under y = 2x + 1 has density one half on [1, 3]."""
-    tfb, tfd = tfpf.flow.tfb, tfpf.flow.tfd
     flow = tfpf.Flow(
         [tfb.Scale(2.0), tfb.Shift(1.0)], tfd.Uniform(0.0, 1.0), event_size=1
     )

@@ -508,6 +508,7 @@ class TestStrategy:
         # Logical devices must be set before TensorFlow starts: a process of its own.
         code = """
 import numpy as np, tensorflow as tf, keras, tfp_flows as tfpf, contextlib
+import tensorflow_probability as tfp
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -521,7 +522,7 @@ for strategy in (None, tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
             [tfpf.bijectors.AffineCoupling(hidden=(8,), seed=1),
              tfpf.bijectors.LeakyReLU(0.5),
              tfpf.bijectors.AffineCoupling(hidden=(8,), flip=True, seed=2),
-             tfpf.flow.tfb.Scale(scale)])
+             tfp.bijectors.Scale(scale)])
         flow.compile(keras.optimizers.Adam(1e-2))
     history = flow.fit(x, batch_size=32, epochs=1, shuffle=False, verbose=0)
     weights = np.concatenate([w.numpy().ravel() for w in flow.trainable_variables])

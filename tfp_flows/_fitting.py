@@ -159,8 +159,9 @@ def _data_of_density(options: argparse.Namespace, seeds: Sequence[Any]) -> _Data
 
 def _flow(data: _Data, options: argparse.Namespace) -> "Flow":
     """Returns the named flow, and after it two fixed bijectors to the data's units."""
+    import tensorflow_probability as tfp
+
     from tfp_flows import Flow, recipes
-    from tfp_flows.flow import tfb
 
     recipe = getattr(recipes, _checks.pick(options.flow, recipes.__all__, "flow"))
     chosen = {"layers": options.layers, "hidden": options.hidden}
@@ -177,7 +178,10 @@ def _flow(data: _Data, options: argparse.Namespace) -> "Flow":
         ) from error
     exact = data.train.astype(np.float64)
     mean, std = (part(axis=0).astype(options.dtype) for part in (exact.mean, exact.std))
-    units = [tfb.Scale(std, name="data_scale"), tfb.Shift(mean, name="data_shift")]
+    units = [
+        tfp.bijectors.Scale(std, name="data_scale"),
+        tfp.bijectors.Shift(mean, name="data_shift"),
+    ]
     return Flow([*flow.bijectors, *units], base=flow.base, name=options.flow)
 
 

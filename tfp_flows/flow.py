@@ -83,8 +83,9 @@ class Flow(keras.Model):
 
     Example:
       >>> import numpy as np, tfp_flows as tfpf
-      >>> tfb = tfpf.flow.tfb
-      >>> flow = tfpf.Flow([tfb.Scale([2.0, 1.5]), tfpf.bijectors.Rotation2D(0.5)])
+      >>> import tensorflow_probability as tfp
+      >>> scale = tfp.bijectors.Scale([2.0, 1.5])
+      >>> flow = tfpf.Flow([scale, tfpf.bijectors.Rotation2D(0.5)])
       >>> flow.sample(3, seed=0).shape
       TensorShape([3, 2])
       >>> round(float(flow.log_prob(np.zeros(2))), 4)

@@ -64,7 +64,8 @@ def plot_stages(
 
     Example:
       >>> import tfp_flows as tfpf
-      >>> tfb = tfpf.flow.tfb
+      >>> import tensorflow_probability as tfp
+      >>> tfb = tfp.bijectors
       >>> flow = tfpf.Flow([tfb.Shift([0.0, -2.0]), tfb.Scale([2.0, 1.5])])
       >>> figure = plot_stages(flow, n=100, resolution=20)
       >>> [ax.get_title() for ax in figure.axes]
@@ -123,7 +124,8 @@ def plot_orders(
 
     Example:
       >>> import tfp_flows as tfpf
-      >>> tfb = tfpf.flow.tfb
+      >>> import tensorflow_probability as tfp
+      >>> tfb = tfp.bijectors
       >>> flow = tfpf.Flow([tfb.Shift([0.0, -2.0]), tfb.Scale([2.0, 1.5])])
       >>> figure = plot_orders(flow, n=1, samples=100)
       >>> [ax.get_ylabel() for ax in figure.axes[::3]]

@@ -49,7 +49,8 @@ def plot_transformation(
 
     Example:
       >>> import tfp_flows as tfpf
-      >>> flow = tfpf.Flow([tfpf.flow.tfb.Scale(2.0)], event_size=1)
+      >>> import tensorflow_probability as tfp
+      >>> flow = tfpf.Flow([tfp.bijectors.Scale(2.0)], event_size=1)
       >>> ax = plot_transformation(flow)
       >>> x, z = ax.lines[0].get_data()
       >>> bool(abs(x - 2 * z).max() < 1e-5)
