@@ -48,7 +48,7 @@ def main(out: Path, epochs: int = 300) -> dict[str, float]:
     x = density.sample(750, seed=0)
 
     flow = make_flow()
-    optimizer = keras.optimizers.AdamW(5e-3, weight_decay=1e-5, clipnorm=1.0)
+    optimizer = keras.optimizers.AdamW(5e-3, weight_decay=1e-5, global_clipnorm=1.0)
     flow.compile(optimizer, steps_per_execution=15)
     flow.fit(x, batch_size=50, epochs=epochs, verbose=0)
 
