@@ -1,7 +1,7 @@
 """The command line: fit a flow to data, sample it, score with it, look at it.
 
-TensorFlow and Matplotlib are imported where they are first needed, so that help and
-mistakes on the command line are answered at once.
+This module itself imports TensorFlow and Matplotlib where they are first needed. The
+package imports TensorFlow all the same, since Keras must know its classes.
 """
 
 import argparse
@@ -310,8 +310,6 @@ def _list(options: argparse.Namespace) -> None:
 
 def _load(path: Path) -> "Flow":
     import keras
-
-    import tfp_flows  # noqa: F401 - registers its classes
 
     try:
         _check_is_flow(path)

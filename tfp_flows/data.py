@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfp_flows import _checks
 
-__all__ = ["FitData", "checked", "checked_validation", "split"]
+__all__ = ["NO_TARGETS", "FitData", "checked", "split", "unpacked"]
 
 NO_TARGETS = (
     "A density has no targets: `y` must be None. Remedy: call `fit(x)`, with weights "
@@ -85,14 +85,11 @@ def checked(
     return FitData(x, np.zeros(len(x), dtype), weights.reshape(-1))
 
 
-def checked_validation(data: Any, *, event_size: int, dtype: str) -> FitData | None:
-    """Returns `validation_data`, given as points or as (x, None, sample_weight)."""
-    if data is None:
-        return None
-    x, y, weights = (
-        (*data, None, None)[:3] if isinstance(data, tuple) else (data, None, None)
-    )
-    return checked(x, y, weights, event_size=event_size, dtype=dtype)
+def unpacked(validation_data: Any) -> tuple[Any, Any, Any]:
+    """Returns x, y and weights of points, or of (x, None, sample_weight)."""
+    if isinstance(validation_data, tuple):
+        return (*validation_data, None, None)[:3]
+    return validation_data, None, None
 
 
 def split(data: FitData, fraction: float) -> tuple[FitData, FitData | None]:

@@ -254,12 +254,13 @@ class Flow(keras.Model):
                 f"({', '.join(self._stage_names)}). Remedy: give parameters as numbers "
                 "to bijectors of tfp_flows, or as tf.Variable to TFP's."
             )
-        kind = {"event_size": self.event_size, "dtype": self.dtype}
-        points = data.checked(x, y, kwargs.pop("sample_weight", None), **kind)
-        held_out = data.checked_validation(kwargs.pop("validation_data", None), **kind)
+        points = self._checked(x, y, kwargs.pop("sample_weight", None))
+        validation = kwargs.pop("validation_data", None)
         fraction = kwargs.pop("validation_split", 0.0)
-        if held_out is None:
+        if validation is None:
             points, held_out = data.split(points, fraction)
+        else:
+            held_out = self._checked(*data.unpacked(validation))
         shuffle = kwargs.pop("shuffle", True)
         points = points.in_its_own_dtype(batch_size, shuffle)
         if held_out is not None:
@@ -290,13 +291,8 @@ class Flow(keras.Model):
         """
         if kwargs.get("_use_cached_eval_dataset"):  # from inside `fit`, already checked
             return super().evaluate(x, y, batch_size=batch_size, **kwargs)
-        points = data.checked(
-            x,
-            y,
-            kwargs.pop("sample_weight", None),
-            event_size=self.event_size,
-            dtype=self.dtype,
-        ).in_its_own_dtype(batch_size)
+        points = self._checked(x, y, kwargs.pop("sample_weight", None))
+        points = points.in_its_own_dtype(batch_size)
         return super().evaluate(
             points.x,
             points.y,
@@ -312,11 +308,12 @@ class Flow(keras.Model):
 
         Args and errors are those of `fit`.
         """
-        points = data.checked(
-            x, None, None, event_size=self.event_size, dtype=self.dtype
-        ).in_its_own_dtype(batch_size)
+        points = self._checked(x).in_its_own_dtype(batch_size)
         size = batch_size if points.is_array else None
         return super().predict(points.x, batch_size=size, **kwargs)
+
+    def _checked(self, x: Any, y: Any = None, weights: Any = None) -> data.FitData:
+        return data.checked(x, y, weights, event_size=self.event_size, dtype=self.dtype)
 
     # Densities and samples
 

@@ -1,5 +1,6 @@
 """The parts of a picture: limits, exact densities as shading or curve, points."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,13 @@ def robust_limits(x: np.ndarray) -> list[Limits]:
     if half.max() <= _EQUAL_WITHIN * half.min():
         half = np.full_like(half, half.max())
     return [(m - h, m + h) for m, h in zip(middle.tolist(), half.tolist(), strict=True)]
+
+
+def limits_of_each(clouds: Sequence[np.ndarray], share: bool) -> list[list[Limits]]:
+    """Returns the robust limits of each cloud, or of all together for each."""
+    if share:
+        return [robust_limits(np.concatenate(clouds))] * len(clouds)
+    return [robust_limits(cloud) for cloud in clouds]
 
 
 def as_limits(limits: Any, event_size: int) -> list[Limits]:

@@ -111,9 +111,7 @@ def _clouds(
     clouds = [np.asarray(stage.samples, np.float64)[:, coordinates] for stage in stages]
     # Infinite points would turn into NaN on the way, with a warning.
     clouds = [np.where(np.isfinite(cloud), cloud, np.nan) for cloud in clouds]
-    limits = [_panels.robust_limits(cloud) for cloud in clouds]
-    if share_limits:
-        limits = [_panels.robust_limits(np.concatenate(clouds))] * len(stages)
+    limits = _panels.limits_of_each(clouds, share_limits)
     if len(coordinates) == 1:
         fraction = np.random.default_rng(0).uniform(size=len(clouds[0]))
         heights = [

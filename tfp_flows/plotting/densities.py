@@ -125,8 +125,7 @@ def _draw_line(
         _style.legend(ax)
     ax.set_xlim(limits)
     if log:
-        highest = np.nanmax(scale(density), initial=-np.inf)
-        highest = highest if np.isfinite(highest) else 0.0
+        highest = _highest(scale(density))
         ax.set_ylim(highest - _DEPTH, highest + 0.05 * _DEPTH)
     else:
         ax.set_ylim(0.0, top)
@@ -146,8 +145,7 @@ def _draw_plane(
     norm = None
     if log:
         values = _log(values)
-        highest = np.nanmax(values, initial=-np.inf)
-        highest = highest if np.isfinite(highest) else 0.0
+        highest = _highest(values)
         norm = Normalize(highest - _DEPTH, highest, clip=True)
     _panels.shade(
         ax, values, limits, _style.HEAT if data is None else _style.SHADES, norm
@@ -161,6 +159,12 @@ def _draw_plane(
 def _log(density: np.ndarray) -> np.ndarray:
     """Returns the logarithm, NaN where the density is 0."""
     return np.log(np.where(np.asarray(density) > 0, density, np.nan))
+
+
+def _highest(log_density: np.ndarray) -> float:
+    """Returns the largest log-density, or 0 where there is none."""
+    highest = np.nanmax(log_density, initial=-np.inf)
+    return highest if np.isfinite(highest) else 0.0
 
 
 def histogram(x: np.ndarray, limits: _panels.Limits) -> tuple[np.ndarray, np.ndarray]:

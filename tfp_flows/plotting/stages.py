@@ -211,9 +211,7 @@ def _draw_row(
 ) -> None:
     clouds = [np.asarray(stage.samples)[:, coordinates] for stage in stages]
     colors = _style.base_colors(clouds[0]) if show != "density" else None
-    limits = [_panels.robust_limits(cloud) for cloud in clouds]
-    if share_limits:
-        limits = [_panels.robust_limits(np.concatenate(clouds))] * len(stages)
+    limits = _panels.limits_of_each(clouds, share_limits)
     densities = [None] * len(stages)
     if show != "samples" and stages[0].samples.shape[-1] <= 2:
         resolution = resolution if len(coordinates) == 2 else _LINE_RESOLUTION
