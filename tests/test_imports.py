@@ -11,6 +11,8 @@ LAYERS = [
     {"_checks", "_files"},
     {"serialization", "networks"},
     {"bijectors"},
+    {"conditioning"},
+    {"adaptation"},
     {"composition", "tracking", "data", "stages", "exporting"},
     {"flow"},
     {"recipes", "densities", "testing", "plotting"},

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_points", "as_seed", "pick", "positive_int"]
+__all__ = ["as_points", "as_seed", "pick", "positive_int", "size"]
 
 
 def as_points(
@@ -110,6 +110,17 @@ def as_seed(seed: int | None) -> int:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"`seed` must be a whole number ≥ 0. Received: {seed!r}.")
     return int(seed)
+
+
+def size(value: Any, name: str) -> int:
+    """Returns `value` as a Python int of at least 0.
+
+    Raises:
+      ValueError: it is not a whole number, or negative.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+        raise ValueError(f"`{name}` must be a whole number ≥ 0. Received: {value!r}.")
+    return int(value)
 
 
 def positive_int(value: Any, name: str) -> int:

@@ -14,6 +14,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows import _checks, data
 from tfp_flows._files import beside
+from tfp_flows.adaptation import adapt, needs_adaptation
 from tfp_flows.composition import (
     as_base,
     as_bijectors,
@@ -21,6 +22,7 @@ from tfp_flows.composition import (
     infer_event_size,
     stage_names,
 )
+from tfp_flows.conditioning import bind, context_size_of, infer_context_size
 from tfp_flows.exporting import export_flow
 from tfp_flows.serialization import Decoder, Encoder, copy_objects
 from tfp_flows.stages import Stage, stage_distributions, walk
@@ -71,7 +73,8 @@ class Flow(keras.Model):
         each. Standard normal when None. Its variables are learned too.
       event_size: d, the width of the points; taken from the base or the bijectors
         when None.
-      context_size: 0; conditional flows are not part of this version.
+      context_size: width of the context that the density is conditional on; taken
+        from the bijectors and the base when 0.
       dtype: "float32" or "float64"; taken from the base or the bijectors when None,
         else Keras's `floatx`.
       name: of the model.
@@ -107,21 +110,14 @@ class Flow(keras.Model):
         name: str | None = None,
     ) -> None:
         bijectors = as_bijectors(bijectors)
-        if context_size != 0:
-            raise ValueError(
-                "`context_size` must be 0: conditional flows are not part of this "
-                f"version. Received: {context_size!r}."
-            )
         dtype = infer_dtype(dtype, base, bijectors)
         event_size = infer_event_size(event_size, base, bijectors)
         super().__init__(name=name, dtype=dtype.name)
         self.event_size = event_size
         self.base = as_base(base, event_size, dtype)
+        self.context_size = infer_context_size(context_size, (self.base, *bijectors))
         self._bijectors = bijectors
         self._stage_names = stage_names(self.base, bijectors)
-        self._distribution = tfd.TransformedDistribution(
-            self.base, tfb.Chain(list(reversed(bijectors))), name=self.name
-        )
         self._track()
         self._make_graphs()
         self.built = True
@@ -137,6 +133,7 @@ class Flow(keras.Model):
                 layer_of[id(part)] = TFPLayer(
                     part,
                     adoption,
+                    context_size=self.context_size,
                     name=f"f{i}_{label}" if i else label,
                     dtype=self.dtype,
                 )
@@ -146,13 +143,24 @@ class Flow(keras.Model):
 
     def _make_graphs(self) -> None:
         points = tf.TensorSpec([None, self.event_size], self.dtype)
+        context = tf.TensorSpec([self.context_size], self.dtype)
         count, seed = tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int32)
-        self._log_prob_graph = _graph(self._distribution.log_prob, points)
-        self._base_graph = _graph(lambda n, s: self.base.sample(n, seed=s), count, seed)
-        self._forward_graph = _graph(self._distribution.bijector.forward, points)
-        self._stages_graph = _graph(
-            lambda z: walk(self.base, self.bijectors, z), points
+        self._base_graph = _graph(
+            lambda n, s, c: bind(self.base, c).sample(n, seed=s), count, seed, context
         )
+        self._stages_graph = _graph(
+            lambda z, c: walk(*self._given(c), z), points, context
+        )
+        if self.context_size:
+            self._distribution = None
+            return
+        self._distribution = _transformed(self.base, self.bijectors, self.name)
+        self._log_prob_graph = _graph(self._distribution.log_prob, points)
+        self._forward_graph = _graph(self._distribution.bijector.forward, points)
+
+    def _given(self, context: tf.Tensor) -> tuple[tfd.Distribution, list[tfb.Bijector]]:
+        """Returns the base and the bijectors with the context bound."""
+        return bind(self.base, context), [bind(b, context) for b in self.bijectors]
 
     @property
     def bijectors(self) -> tuple[tfb.Bijector, ...]:
@@ -161,14 +169,65 @@ class Flow(keras.Model):
 
     @property
     def distribution(self) -> tfd.TransformedDistribution:
-        """The distribution itself, for TFP; it shares the weights."""
+        """The distribution itself, for TFP; it shares the weights.
+
+        Raises:
+          ValueError: the flow is conditional: then it is `given(context)`.
+        """
+        if self._distribution is None:
+            raise ValueError(
+                f"This flow has a density for each context of width "
+                f"{self.context_size}. Remedy: `flow.given(context)`."
+            )
         return self._distribution
+
+    def given(self, context: Any) -> tfd.Distribution:
+        """Returns the distribution of x given a context, for TFP; shares the weights.
+
+        Args:
+          context: `(..., context_size)`.
+
+        Returns:
+          A distribution of batch shape `context.shape[:-1]` and event shape
+          `(event_size,)`. Each context is one of the batch: `log_prob(x)` broadcasts
+          x against it, and `sample(n)` is `(n, *batch, event_size)`.
+
+        Raises:
+          ValueError: the flow takes no context, or one of another width, or NaN or
+            infinite ones.
+
+        Example:
+          >>> import numpy as np, tfp_flows as tfpf
+          >>> flow = tfpf.recipes.real_nvp(2, context_size=3, seed=0)
+          >>> given = flow.given(np.zeros((5, 3)))
+          >>> given.sample(7, seed=0).shape, given.log_prob(np.ones(2, "float32")).shape
+          (TensorShape([7, 5, 2]), TensorShape([5]))
+        """
+        if not self.context_size:
+            raise ValueError("This flow takes no context. Remedy: `flow.distribution`.")
+        if not _is_symbolic(context):
+            _checks.as_points(
+                context, self.context_size, dtype=self.dtype, name="context"
+            )
+        context = tf.cast(tf.convert_to_tensor(context), self.dtype)
+        base, bijectors = self._given(context)
+        if not context_size_of(self.base):
+            base = tfd.BatchBroadcast(base, tf.shape(context)[:-1])
+        return _transformed(base, bijectors, self.name)
 
     # Keras
 
     def call(self, inputs: Any, training: bool | None = None) -> tf.Tensor:
-        """Returns `log_prob` of the inputs, `(n,)`, in nats."""
-        return self._distribution.log_prob(_x_of(inputs))
+        """Returns `log_prob` of points, `(n,)`, in nats.
+
+        Args:
+          inputs: `(n, event_size)`; for a conditional flow {"x": x, "context": c}.
+          training: as Keras passes it on to the networks.
+        """
+        if not self.context_size:
+            return self.distribution.log_prob(_x_of(inputs))
+        distribution = _transformed(*self._given(inputs["context"]), self.name)
+        return distribution.log_prob(inputs["x"])
 
     def compile(self, optimizer: Any = "adam", loss: Any = None, **kwargs: Any) -> None:
         """Configures training; the loss is the mean of -log_prob, in nats.
@@ -231,8 +290,9 @@ class Flow(keras.Model):
         """Fits the weights to data, by Keras's own `fit`.
 
         Args:
-          x: points `(n, event_size)` as NumPy, pandas or tensors, or a
-            `tf.data.Dataset` of batches; with weights in a dataset as
+          x: points `(n, event_size)` as NumPy, pandas or tensors; {"x": points,
+            "context": `(n, context_size)`} for a conditional flow; or a
+            `tf.data.Dataset` of batches of these; with weights in a dataset as
             `(x, anything, sample_weight)`.
           y: None: a density has no targets.
           batch_size: points a step; 32 when None, as in Keras.
@@ -255,6 +315,8 @@ class Flow(keras.Model):
                 "to bijectors of tfp_flows, or as tf.Variable to TFP's."
             )
         points = self._checked(x, y, kwargs.pop("sample_weight", None))
+        if needs_adaptation((self.base, *self.bijectors)):
+            self.adapt(points.x)
         validation = kwargs.pop("validation_data", None)
         fraction = kwargs.pop("validation_split", 0.0)
         if validation is None:
@@ -277,6 +339,25 @@ class Flow(keras.Model):
             shuffle=shuffle and in_memory,
             **kwargs,
         )
+
+    def adapt(self, x: Any) -> None:
+        """Starts data-dependent weights from data, as Keras's layers do.
+
+        Each part that has an `adapt` (such as `ActNorm`, the box of a spline or a
+        mixture base) takes its start from the points that reach it, from the data's
+        side to the base. `fit` calls this itself where a part still waits for it.
+
+        Args:
+          x: as for `fit`; of a dataset, at most the first 65,536 points are read.
+
+        Raises:
+          ValueError: points of the wrong width, none at all, or NaN or infinite ones.
+        """
+        points = self._checked(x)
+        x = points.x if points.is_array else data.first_points(points.x, _CHUNK)
+        x = x if isinstance(x, dict) else {"x": x}
+        parts = {key: tf.cast(value, self.dtype) for key, value in x.items()}
+        adapt(self.base, self.bijectors, **parts)
 
     def evaluate(
         self,
@@ -313,7 +394,14 @@ class Flow(keras.Model):
         return super().predict(points.x, batch_size=size, **kwargs)
 
     def _checked(self, x: Any, y: Any = None, weights: Any = None) -> data.FitData:
-        return data.checked(x, y, weights, event_size=self.event_size, dtype=self.dtype)
+        return data.checked(
+            x,
+            y,
+            weights,
+            event_size=self.event_size,
+            dtype=self.dtype,
+            context_size=self.context_size,
+        )
 
     # Densities and samples
 
@@ -331,8 +419,9 @@ class Flow(keras.Model):
           ValueError: points of the wrong width, none, or NaN or infinite ones.
           TypeError: points that are not numbers.
         """
-        if tf.is_tensor(x) and not hasattr(x, "numpy"):  # inside somebody's graph
-            return self._distribution.log_prob(tf.cast(x, self.dtype))
+        if _is_symbolic(x):
+            return self.distribution.log_prob(tf.cast(x, self.dtype))
+        self.distribution  # noqa: B018  (raises for a conditional flow)
         checked = _checks.as_points(x, self.event_size, dtype=self.dtype)
         # Gradients need the caller's own tensor.
         points = tf.cast(x, self.dtype) if tf.is_tensor(x) else tf.constant(checked)
@@ -357,36 +446,59 @@ class Flow(keras.Model):
           ValueError: `n` or `seed` is out of its range.
         """
         n, seed = _checks.positive_int(n, "n"), _checks.as_seed(seed)
+        self.distribution  # noqa: B018  (raises for a conditional flow)
+        none = tf.zeros([0], self.dtype)
         chunks = [
-            self._forward_graph(self._base_graph(stop - start, _stateless(seed, i)))
+            self._forward_graph(
+                self._base_graph(stop - start, _stateless(seed, i), none)
+            )
             for i, (start, stop) in enumerate(_chunks(n, batch_size))
         ]
         return tf.concat(chunks, 0) if len(chunks) > 1 else chunks[0]
 
-    def stages(self, n: int = 1000, *, seed: int | None = 0) -> list[Stage]:
+    def stages(
+        self, n: int = 1000, *, seed: int | None = 0, context: Any = None
+    ) -> list[Stage]:
         """Returns the distribution after every bijector, with samples that flow along.
 
         Args:
           n: number of points.
           seed: of the base's draw.
+          context: `(context_size,)`, for a conditional flow: the one to look at.
 
         Returns:
           A list of `Stage`: the base, then one for each bijector. Row i of the
           samples is the same point at every stage.
+
+        Raises:
+          ValueError: a context that is missing, not asked for, or of another shape.
         """
         n, seed = _checks.positive_int(n, "n"), _checks.as_seed(seed)
-        z = self._base_graph(n, _stateless(seed))
-        distributions = stage_distributions(self.base, self.bijectors)
+        context = self._one_context(context)
+        z = self._base_graph(n, _stateless(seed), context)
+        base, bijectors = self._given(context)
         return [
             Stage(name, bijector, *step, distribution)
             for name, bijector, step, distribution in zip(
                 self._stage_names,
-                (None, *self.bijectors),
-                self._stages_graph(z),
-                distributions,
+                (None, *bijectors),
+                self._stages_graph(z, context),
+                stage_distributions(base, bijectors),
                 strict=True,
             )
         ]
+
+    def _one_context(self, context: Any) -> tf.Tensor:
+        if context is None and not self.context_size:
+            return tf.zeros([0], self.dtype)
+        if np.shape(context) != (self.context_size,) or not self.context_size:
+            raise ValueError(
+                "`context` must be one row for a conditional flow, and None for "
+                f"another: expected shape ({self.context_size},). Received: "
+                f"{context!r}."
+            )
+        checked = _checks.as_points(context, dtype=self.dtype, name="context")
+        return tf.constant(checked)
 
     # Orders
 
@@ -449,6 +561,7 @@ class Flow(keras.Model):
             "name": self.name,
             "dtype": self.dtype,
             "event_size": self.event_size,
+            "context_size": self.context_size,
             "stage_names": list(self._stage_names),
             "structure": Encoder().encode(
                 [self.base, list(self.bijectors)], "the flow"
@@ -471,6 +584,7 @@ class Flow(keras.Model):
             bijectors,
             base=base,
             event_size=config["event_size"],
+            context_size=config["context_size"],
             dtype=config["dtype"],
             name=config["name"],
         )
@@ -522,6 +636,18 @@ def _graph(function: Callable, *signature: tf.TensorSpec) -> Callable:
     # TensorFlow counts retraces by source line; a partial keeps flows apart.
     apart = functools.partial(function)
     return tf.function(apart, input_signature=signature, autograph=False)
+
+
+def _transformed(
+    base: tfd.Distribution, bijectors: Sequence[tfb.Bijector], name: str
+) -> tfd.TransformedDistribution:
+    chain = tfb.Chain(list(reversed(bijectors)))
+    return tfd.TransformedDistribution(base, chain, name=name)
+
+
+def _is_symbolic(value: Any) -> bool:
+    """Whether this is a tensor of somebody's graph, which has no value to check."""
+    return tf.is_tensor(value) and not hasattr(value, "numpy")
 
 
 def _x_of(inputs: Any) -> Any:

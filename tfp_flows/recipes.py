@@ -21,6 +21,7 @@ tfd = tfp.distributions
 def real_nvp(
     event_size: int,
     *,
+    context_size: int = 0,
     layers: int = 6,
     hidden: Sequence[int] = (128, 128),
     activation: str | Callable = "relu",
@@ -33,6 +34,7 @@ def real_nvp(
 
     Args:
       event_size: d ≥ 2, the width of the points.
+      context_size: width of the context that the density is conditional on.
       layers: number of couplings; at least 2, so that every coordinate moves.
       hidden: widths of the hidden layers of each coupling's network.
       activation: of those layers.
@@ -53,7 +55,7 @@ def real_nvp(
     NVP", section 3.
     """
     bijectors = _alternating(
-        AffineCoupling, event_size, layers, hidden, activation, seed
+        AffineCoupling, event_size, context_size, layers, hidden, activation, seed
     )
     return Flow(bijectors, base, event_size, dtype=dtype, name=name)
 
@@ -61,6 +63,7 @@ def real_nvp(
 def nice(
     event_size: int,
     *,
+    context_size: int = 0,
     layers: int = 6,
     hidden: Sequence[int] = (128, 128),
     activation: str | Callable = "relu",
@@ -76,6 +79,7 @@ def nice(
 
     Args:
       event_size: d ≥ 2, the width of the points.
+      context_size: width of the context that the density is conditional on.
       layers: number of couplings; at least 2, so that every coordinate moves.
       hidden: widths of the hidden layers of each coupling's network.
       activation: of those layers.
@@ -96,7 +100,7 @@ def nice(
     estimation", sections 3.2 and 3.3.
     """
     bijectors = _alternating(
-        AdditiveCoupling, event_size, layers, hidden, activation, seed
+        AdditiveCoupling, event_size, context_size, layers, hidden, activation, seed
     )
     ones = tf.ones([event_size], infer_dtype(dtype, base, []))
     bijectors.append(tfb.Scale(tfp.util.TransformedVariable(ones, tfb.Exp())))
@@ -106,6 +110,7 @@ def nice(
 def _alternating(
     coupling: Callable[..., tfb.Bijector],
     event_size: int,
+    context_size: int,
     layers: int,
     hidden: Sequence[int],
     activation: str | Callable,
@@ -124,6 +129,7 @@ def _alternating(
             flip=i % 2 == 1,
             hidden=hidden,
             activation=activation,
+            context_size=context_size,
             seed=seeds.randrange(2**31),
         )
         for i in range(layers)

@@ -7,6 +7,8 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows.conditioning import bind
+
 __all__ = ["Adoption", "TFPLayer"]
 
 tfb = tfp.bijectors
@@ -42,6 +44,7 @@ class TFPLayer(keras.layers.Layer):
     Args:
       tfp_object: the bijector or distribution.
       adoption: the model's one `Adoption`.
+      context_size: width of the context that the flow takes.
       name: of the layer.
       dtype: of the points.
     """
@@ -51,20 +54,25 @@ class TFPLayer(keras.layers.Layer):
         tfp_object: tfb.Bijector | tfd.Distribution,
         adoption: Adoption,
         *,
+        context_size: int = 0,
         name: str,
         dtype: str,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         self.tfp_object = tfp_object
         self._adoption = adoption
+        self._context_size = context_size
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the object's weights for points of this shape, and tracks them."""
-        points = tf.TensorSpec([None, input_shape[-1]], self.compute_dtype)
+        points, context = (
+            tf.TensorSpec([None, size], self.compute_dtype)
+            for size in (input_shape[-1], self._context_size)
+        )
         # The trace creates lazy weights, and names every variable that is read,
         # also those that hide in closures.
         apply = tf.function(self._apply, autograph=False)
-        graph = apply.get_concrete_function(points).graph
+        graph = apply.get_concrete_function(points, context).graph
         self.sublayers = list(_keras_layers(self.tfp_object))
         taken = {
             part
@@ -77,17 +85,18 @@ class TFPLayer(keras.layers.Layer):
                 taken.update(_identities(variable))
                 self._track_variable(self._adoption.adopt(variable))
 
-    def _apply(self, x: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        if isinstance(self.tfp_object, tfd.Distribution):
-            return (self.tfp_object.log_prob(x),)
-        y = self.tfp_object.forward(x)
+    def _apply(self, x: tf.Tensor, context: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        part = bind(self.tfp_object, context)
+        if isinstance(part, tfd.Distribution):
+            return (part.log_prob(x),)
+        y = part.forward(x)
         if y.shape[-1] != x.shape[-1]:
             name = type(self.tfp_object).__name__.lstrip("_")
             raise ValueError(
                 f"Every bijector must keep the width of the points, {x.shape[-1]}. "
                 f"{name} turned it into {y.shape[-1]}."
             )
-        return y, self.tfp_object.forward_log_det_jacobian(x, event_ndims=1)
+        return y, part.forward_log_det_jacobian(x, event_ndims=1)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Returns `input_shape`: every stage keeps it."""

@@ -1,6 +1,8 @@
 """What every bijector of ours shares: weights on demand, log-dets, configuration."""
 
+import copy
 import inspect
+import itertools
 import re
 import weakref
 from typing import Any, Self
@@ -18,9 +20,12 @@ from tfp_flows.serialization import decode_arguments, encode_arguments
 
 tfb = tfp.bijectors
 
-__all__ = ["Bijector", "is_given", "learnable", "register"]
+__all__ = ["Bijector", "broadcast_rows", "is_given", "learnable", "register"]
 
 register = keras.saving.register_keras_serializable("tfp_flows")
+
+# TFP's cache tells bijectors apart by these; ids would return after a deletion.
+_TOKENS = itertools.count()
 
 
 class _GraphCache(cache_util.BijectorCacheWithGreedyAttrs):
@@ -64,6 +69,11 @@ class Bijector(tfb.Bijector):
     The weights are created once: by the Flow that the bijector stands in, or by its
     first input, whose width and dtype they take.
 
+    A bijector whose constructor takes `context_size`, and was given more than 0, is
+    conditional: `given(context)` returns it with the context bound, and only that
+    one maps points. Inside the three methods above, `_context_at(x)` is the context
+    of each point; `context_size` is the width of it.
+
     Args:
       parameters: the constructor's `locals()`; its arguments in there are the
         configuration.
@@ -92,7 +102,45 @@ class Bijector(tfb.Bijector):
             parameters={key: parameters[key] for key in names},
             name=name or _snake_case(type(self).__name__),
         )
+        self._context_size = _checks.size(
+            parameters.get("context_size", 0), "context_size"
+        )
         self._event_size: int | None = None
+        self._context: tf.Tensor | None = None
+        self._unbound: Bijector | None = None  # whose weights a bound one shares
+        self._token = next(_TOKENS)
+
+    @property
+    def context_size(self) -> int:
+        """Width of the context; 0 for a bijector that takes none."""
+        return self._context_size
+
+    def given(self, context: Any) -> Self:
+        """Returns this bijector with the context bound, on the same weights.
+
+        Args:
+          context: `(..., context_size)`; its leading axes broadcast against those of
+            the points.
+
+        Raises:
+          ValueError: the bijector takes no context, or one of another width.
+        """
+        if not self.context_size:
+            raise ValueError(
+                f"{type(self).__name__} takes no context. Remedy: construct it with "
+                "`context_size=`."
+            )
+        context = tf.convert_to_tensor(context, dtype_hint=self.dtype or tf.float32)
+        if context.shape.rank == 0 or context.shape[-1] != self.context_size:
+            raise ValueError(
+                f"`context` must have shape (..., {self.context_size}). "
+                f"Received shape {tuple(context.shape)}."
+            )
+        bound = copy.copy(self)
+        bound._unbound = self
+        bound._context = context
+        bound._token = next(_TOKENS)
+        return bound
 
     @property
     def event_size(self) -> int | None:
@@ -118,6 +166,12 @@ class Bijector(tfb.Bijector):
         if self._event_size is not None:
             self._check_width(event_size)
             return
+        if self._unbound is not None:
+            self._unbound.build(event_size, dtype)
+            own = ("_context", "_unbound", "_token")
+            shared = vars(self._unbound).items()
+            vars(self).update({k: v for k, v in shared if k not in own})
+            return
         event_size = _checks.positive_int(event_size, "event_size")
         dtype = tf.as_dtype(self.dtype or dtype or tf.float32)
         with tf.init_scope():  # out of any graph: weights outlive it
@@ -132,8 +186,11 @@ class Bijector(tfb.Bijector):
                 f"{self._event_size}. Received width {width}."
             )
 
-    def _ready(self, points: tf.Tensor) -> None:
-        """Builds from the first points; checks the width of later ones."""
+    def _ready(self, points: tf.Tensor) -> tf.Tensor:
+        """Builds from the first points; checks the width of later ones.
+
+        Returns the points, broadcast against the context where there is one.
+        """
         if points.shape.rank == 0:
             raise ValueError(
                 f"{type(self).__name__} acts on points of shape (..., event_size). "
@@ -149,6 +206,20 @@ class Bijector(tfb.Bijector):
             )
         else:
             self.build(width, points.dtype)
+        if not self.context_size:
+            return points
+        if self._context is None:
+            raise ValueError(
+                f"{type(self).__name__} needs a context of width {self.context_size}. "
+                "Remedy: call `given(context)`, of the bijector or of its Flow."
+            )
+        return broadcast_rows(points, self._context)
+
+    def _context_at(self, points: tf.Tensor) -> tf.Tensor | None:
+        """Returns the context of each point, `(..., context_size)`, or None."""
+        if self._context is None:
+            return None
+        return broadcast_rows(tf.cast(self._context, points.dtype), points)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as plain data; weights are not in it."""
@@ -173,12 +244,12 @@ class Bijector(tfb.Bijector):
     # What TFP calls.
 
     def _forward_and_attributes(self, x: tf.Tensor) -> tuple[tf.Tensor, dict]:
-        self._ready(x)
+        x = self._ready(x)
         y, log_det = self._forward_and_log_det(x)
         return y, {"ildj": -log_det}
 
     def _inverse_and_attributes(self, y: tf.Tensor) -> tuple[tf.Tensor, dict]:
-        self._ready(y)
+        y = self._ready(y)
         x, log_det = self._inverse_and_log_det(y)
         return x, {"ildj": log_det}
 
@@ -202,11 +273,27 @@ class Bijector(tfb.Bijector):
 
     def _get_parameterization(self) -> int:
         # Equal arguments do not make equal bijectors: each has weights of its own.
-        return id(self)
+        return self._token
 
 
 def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def broadcast_rows(points: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """Returns `points` with leading axes broadcast against those of `like`.
+
+    Args:
+      points: `(..., d)`.
+      like: `(..., k)`.
+    """
+    ours, theirs = points.shape[:-1], like.shape[:-1]
+    if theirs.rank == 0 or (ours == theirs and ours.is_fully_defined()):
+        return points
+    batch = tf.broadcast_dynamic_shape(tf.shape(points)[:-1], tf.shape(like)[:-1])
+    static = tf.broadcast_static_shape(ours, theirs)
+    full = tf.broadcast_to(points, tf.concat([batch, tf.shape(points)[-1:]], 0))
+    return tf.ensure_shape(full, [*static, points.shape[-1]])
 
 
 def is_given(value: Any) -> bool:

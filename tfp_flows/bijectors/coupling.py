@@ -1,6 +1,5 @@
 """Couplings: some coordinates pass unchanged and say how to move the others."""
 
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,6 +34,7 @@ class Coupling(Bijector):
         network: keras.Layer | None = None,
         identity_start: bool = True,
         seed: int | None = None,
+        context_size: int = 0,
         trainable: bool = True,
         dtype: Any = None,
         name: str | None = None,
@@ -87,21 +87,23 @@ class Coupling(Bijector):
             dtype=dtype.name,
             name="head",
         )
-        with contextlib.nullcontext() if given["trainable"] else _frozen_variables():
-            self._head(self._network(tf.zeros([1, kept.size], dtype)))
-        if not given["trainable"]:
-            self._network.trainable = self._head.trainable = False
-        self._build_transform(moved.size, dtype)
         # Keras weights are invisible to tf.Module, and so to TFP, without this.
-        self._weights = [w.value for w in (*self._network.weights, *self._head.weights)]
+        self._weights = networks.create_weights(
+            [self._network, self._head],
+            kept.size + self.context_size,
+            trainable=given["trainable"],
+        )
+        self._build_transform(moved.size, dtype)
 
     def _build_transform(self, size: int, dtype: tf.DType) -> None:
         """Creates weights of the transformation itself, where it has any."""
 
     def _steer(self, kept: tf.Tensor) -> list[tf.Tensor]:
         """Returns `_steering_size` tensors of the moved coordinates' shape."""
+        context = self._context_at(kept)
+        given = kept if context is None else tf.concat([kept, context], -1)
         is_matrix = kept.shape.rank == 2  # as a user's network may require
-        rows = kept if is_matrix else tf.reshape(kept, [-1, self._sizes[0]])
+        rows = given if is_matrix else tf.reshape(given, [-1, given.shape[-1]])
         steering = tf.cast(self._head(self._network(rows)), kept.dtype)
         parts = tf.split(steering, self._steering_size, axis=-1)
         if is_matrix:
@@ -150,12 +152,13 @@ class AffineCoupling(Coupling):
       flip: exchange the coordinates that stay with those that move.
       hidden: widths of the network's hidden layers.
       activation: of the hidden layers, a Keras name or function.
-      network: any Keras layer from `(n, number that stay)` to `(n, features)`, in
-        place of `hidden` and `activation`. A dense layer from its features to
-        (s', t) follows in either case.
+      network: any Keras layer from `(n, number that stay + context_size)` to
+        `(n, features)`, in place of `hidden` and `activation`. A dense layer from
+        its features to (s', t) follows in either case.
       identity_start: begin with y = x, by zeros in that last dense layer; else it
         begins at random.
       seed: of the initial weights; drawn when None.
+      context_size: width of a context that the network sees beside x[b]; 0 for none.
       trainable: False freezes all weights.
       dtype: float32 or float64; that of the first input when None.
       name: as in TFP.
@@ -226,15 +229,6 @@ class AdditiveCoupling(Coupling):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         (shift,) = steering
         return moved - shift if inverse else moved + shift, tf.zeros_like(moved[..., 0])
-
-
-def _frozen_variables() -> contextlib.AbstractContextManager:
-    """Has TensorFlow create variables that plain TFP, too, takes for frozen."""
-
-    def creator(create: Callable, **options: Any) -> tf.Variable:
-        return create(**{**options, "trainable": False})
-
-    return tf.variable_creator_scope(creator)
 
 
 def as_mask(mask: Any, flip: bool = False, event_size: int | None = None) -> np.ndarray:

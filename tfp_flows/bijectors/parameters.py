@@ -1,0 +1,90 @@
+"""Parameters: a bijector's numbers, learned as they are or made from a context."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfp_flows import networks
+
+__all__ = ["Parameters"]
+
+
+class Parameters(tf.Module):
+    """Named arrays that a bijector learns; with a context, what a network makes of it.
+
+    Without a context each array is one `tf.Variable`. With one, a network maps the
+    context to what is added to the initial values; its last layer starts at zero, so
+    that the bijector starts the same for every context.
+
+    Args:
+      initial: name to initial value.
+      context_size: width of the context; 0 for none.
+      hidden: widths of the network's hidden layers.
+      activation: of those layers.
+      seed: of the network's weights.
+      trainable: False freezes all weights.
+      dtype: of the arrays.
+    """
+
+    def __init__(
+        self,
+        initial: Mapping[str, Any],
+        *,
+        context_size: int = 0,
+        hidden: Sequence[int] = (64, 64),
+        activation: str | Callable = "relu",
+        seed: int | None = None,
+        trainable: bool = True,
+        dtype: tf.DType = tf.float32,
+    ) -> None:
+        super().__init__()
+        arrays = {
+            name: np.asarray(value, dtype.as_numpy_dtype)
+            for name, value in initial.items()
+        }
+        self._shapes = {name: array.shape for name, array in arrays.items()}
+        self.variables_by_name = {
+            name: tf.Variable(array, trainable=trainable, name=name)
+            for name, array in arrays.items()
+        }
+        self._layers: list[keras.Layer] = []
+        if context_size:
+            head = keras.layers.Dense(
+                sum(array.size for array in arrays.values()),
+                use_bias=False,  # the variables are the bias
+                kernel_initializer="zeros",
+                dtype=dtype.name,
+                name="head",
+            )
+            mlp = networks.MLP(hidden, activation, seed=seed, dtype=dtype.name)
+            self._layers = [mlp, head]
+            # Keras weights are invisible to tf.Module, and so to TFP, without this.
+            self._weights = networks.create_weights(
+                self._layers, context_size, trainable=trainable
+            )
+
+    def __call__(self, context: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        """Returns each array, `(..., *shape)` with the leading axes of the context."""
+        values = {
+            name: tf.convert_to_tensor(variable)
+            for name, variable in self.variables_by_name.items()
+        }
+        if not self._layers:
+            return values
+        mlp, head = self._layers
+        rows = tf.reshape(context, [-1, context.shape[-1]])
+        sizes = [math.prod(shape) for shape in self._shapes.values()]
+        parts = tf.split(head(mlp(rows)), sizes, axis=-1)
+        batch = tf.shape(context)[:-1]
+        return {
+            name: values[name]
+            + tf.ensure_shape(
+                tf.reshape(part, tf.concat([batch, shape], 0)),
+                [*context.shape[:-1], *shape],
+            )
+            for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
+        }
