@@ -10,12 +10,20 @@ import tensorflow_probability as tfp
 
 from tfp_flows import bijectors
 from tfp_flows.bijectors import (
+    ActNorm,
     AdditiveCoupling,
     AffineCoupling,
+    Householder,
     LeakyReLU,
+    LULinear,
     MixtureCDF,
+    Permute,
+    Rotation,
     Rotation2D,
     ShiftAndCube,
+    Shuffle,
+    SplineCoupling,
+    Standardize,
 )
 from tfp_flows.testing import check_bijector
 
@@ -65,6 +73,29 @@ CONTRACT = {
         lambda: AdditiveCoupling(hidden=(8,), identity_start=False, seed=1),
         points(3),
     ),
+    "spline coupling": (
+        SplineCoupling,
+        lambda: SplineCoupling(hidden=(8,), identity_start=False, box=3.0, seed=1),
+        points(3),
+    ),
+    "spline coupling, angles": (
+        SplineCoupling,
+        lambda: SplineCoupling(
+            "halves", circular=True, hidden=(8,), bins=5, identity_start=False, seed=1
+        ),
+        np.random.default_rng(0).uniform(-3.1, 3.1, (11, 4)),
+    ),
+    "lu linear": (LULinear, lambda: LULinear(identity_start=False, seed=1), points(4)),
+    "householder": (Householder, lambda: Householder(seed=1), points(3)),
+    "rotation, 4-d": (
+        Rotation,
+        lambda: Rotation(identity_start=False, seed=1),
+        points(4),
+    ),
+    "permute": (Permute, lambda: Permute([2, 0, 1]), points(3)),
+    "shuffle": (Shuffle, lambda: Shuffle(seed=1), points(5)),
+    "act norm": (ActNorm, ActNorm, points(3)),
+    "standardize": (Standardize, lambda: Standardize([1.0, -2.0, 0.0], 3.0), points(3)),
     "mixture cdf": (MixtureCDF, lambda: MixtureCDF(3), points(2)),
     "mixture cdf, inverted": (
         MixtureCDF,

@@ -140,12 +140,15 @@ def test_the_same_seed_gives_the_same_result(fitted, blank_pictures):
         assert (fitted / name).read_bytes() == (again / name).read_bytes()
 
 
-def test_the_data_pass_the_two_last_bijectors(fitted):
+def test_the_last_bijector_standardizes_the_data(fitted):
     flow = keras.models.load_model(fitted / "model.keras")
-    names = [stage.name for stage in flow.stages(n=1)]
-    assert names[-2:] == ["data_scale", "data_shift"]
-    frozen = flow.bijectors[-2:]
-    assert not any(bijector.trainable_variables for bijector in frozen)
+    assert flow.stages(n=1)[-1].name == "Standardize"
+    units = flow.bijectors[-1]
+    assert not units.needs_adaptation and not units.trainable_variables
+    people = _tables.read(fitted.parent / "people.csv").points
+    standard = units.inverse(people.astype("float32")).numpy()
+    np.testing.assert_allclose(standard.mean(0), 0, atol=0.1)
+    np.testing.assert_allclose(standard.std(0), 1, atol=0.1)
 
 
 def test_fit_of_a_density_knows_its_entropy(tmp_path, capsys, blank_pictures):

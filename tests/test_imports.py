@@ -15,7 +15,7 @@ LAYERS = [
     {"adaptation"},
     {"composition", "tracking", "data", "stages", "exporting"},
     {"flow"},
-    {"recipes", "densities", "testing", "plotting"},
+    {"recipes", "log_prob", "densities", "testing", "plotting", "variational"},
     {"_tables"},
     {"_fitting"},
     {"cli"},

@@ -535,7 +535,7 @@ def test_samples_refuse_wrong_data(flow2):
             plot_samples(flow2, bad)
     with pytest.raises(TypeError, match="`data` must hold real numbers"):
         plot_samples(flow2, [["a", "b"]])
-    with pytest.raises(TypeError, match="must be a Flow or have"):
+    with pytest.raises(TypeError, match="must be a Flow, a tfd.Distribution"):
         plot_samples(np.zeros((3, 2)))
 
 

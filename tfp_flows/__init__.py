@@ -3,11 +3,14 @@
 import importlib
 from typing import Any
 
-from tfp_flows import bijectors, densities, networks, recipes, testing
-from tfp_flows.flow import Flow, Stage
+from tfp_flows import bijectors, densities, networks, recipes, testing, variational
+from tfp_flows.flow import Flow, NegativeLogLikelihood, Stage
+from tfp_flows.log_prob import LogProb
 
 __all__ = [
     "Flow",
+    "LogProb",
+    "NegativeLogLikelihood",
     "Stage",
     "bijectors",
     "densities",
@@ -15,6 +18,7 @@ __all__ = [
     "plotting",
     "recipes",
     "testing",
+    "variational",
 ]
 
 

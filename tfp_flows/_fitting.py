@@ -158,10 +158,9 @@ def _data_of_density(options: argparse.Namespace, seeds: Sequence[Any]) -> _Data
 
 
 def _flow(data: _Data, options: argparse.Namespace) -> "Flow":
-    """Returns the named flow, and after it two fixed bijectors to the data's units."""
-    import tensorflow_probability as tfp
-
+    """Returns the named flow, and after it the bijector to the data's units."""
     from tfp_flows import Flow, recipes
+    from tfp_flows.bijectors import Standardize
 
     recipe = getattr(recipes, _checks.pick(options.flow, recipes.__all__, "flow"))
     chosen = {"layers": options.layers, "hidden": options.hidden}
@@ -176,13 +175,8 @@ def _flow(data: _Data, options: argparse.Namespace) -> "Flow":
             f"{error} Remedy: {options.source} has one column; give it at least two, "
             "or fit it in Python: tfb.Invert(MixtureCDF(4)) on a uniform base."
         ) from error
-    exact = data.train.astype(np.float64)
-    mean, std = (part(axis=0).astype(options.dtype) for part in (exact.mean, exact.std))
-    units = [
-        tfp.bijectors.Scale(std, name="data_scale"),
-        tfp.bijectors.Shift(mean, name="data_shift"),
-    ]
-    return Flow([*flow.bijectors, *units], base=flow.base, name=options.flow)
+    units = Standardize()  # which `fit` adapts
+    return Flow([*flow.bijectors, units], base=flow.base, name=options.flow)
 
 
 def _train(

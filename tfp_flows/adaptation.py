@@ -1,4 +1,4 @@
-"""Weights that start from data: what `Flow.adapt` does, from the data to the base."""
+"""From the data to the base: weights that start from data, points out of reach."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows.conditioning import bind
 
-__all__ = ["adapt", "needs_adaptation"]
+__all__ = ["adapt", "needs_adaptation", "shares_outside"]
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -38,6 +38,25 @@ def adapt(
             part.adapt(x)
         if part is not base:
             x = bind(part, context).inverse(x)
+
+
+def shares_outside(
+    bijectors: Sequence[tfb.Bijector], x: tf.Tensor, context: tf.Tensor | None = None
+) -> dict[tfb.Bijector, float]:
+    """Returns, for each bijector with an `outside`, the share of points out of reach.
+
+    Args:
+      bijectors: in sampling order.
+      x: points `(n, event_size)`.
+      context: `(n, context_size)` for a conditional flow.
+    """
+    shares = {}
+    for part in reversed(list(_leaves(bijectors))):
+        if hasattr(part, "outside"):
+            is_outside = tf.cast(part.outside(x), tf.float32)
+            shares[part] = float(tf.reduce_mean(is_outside))
+        x = bind(part, context).inverse(x)
+    return shares
 
 
 def _leaves(parts: Iterable[Any]) -> Iterator[Any]:

@@ -130,7 +130,7 @@ def _parser() -> _Parser:
 
 def _add_fit_words(fit: _Parser) -> None:
     fit.epilog = (
-        "A file's columns are standardized by the last two bijectors of the flow, so "
+        "A file's columns are standardized by the last bijector of the flow, so "
         "that samples and log_prob are in the file's units. A random tenth of its rows "
         "chooses the epoch that is kept; another tenth, unseen until then, gives the "
         "metrics."

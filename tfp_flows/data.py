@@ -11,8 +11,9 @@ from tfp_flows import _checks
 __all__ = ["NO_TARGETS", "FitData", "checked", "first_points", "split", "unpacked"]
 
 NO_TARGETS = (
-    "A density has no targets: `y` must be None. Remedy: call `fit(x)`, with weights "
-    "`fit(x, sample_weight=w)` or a dataset of (x, anything, sample_weight)."
+    "A density has no targets: `y` must be None. Remedy: call `fit(x)`, with a context "
+    '`fit({"x": x, "context": c})`, with weights `fit(x, sample_weight=w)` or a '
+    "dataset of (x, anything, sample_weight)."
 )
 
 
@@ -67,7 +68,7 @@ def checked(
     dtype: str,
     context_size: int = 0,
 ) -> FitData:
-    """Returns checked points and weights; datasets and generators pass unread.
+    """Returns checked points and weights; of a dataset, only the shapes are checked.
 
     Args:
       x: points `(n, event_size)`, array-like, or under the key "x" of a dict, whose
@@ -85,26 +86,17 @@ def checked(
     """
     if y is not None:
         raise ValueError(NO_TARGETS)
-    context = None
-    if isinstance(x, dict):
-        expected = {"x", "context"} if context_size else {"x"}
-        if set(x) != expected:
-            raise ValueError(
-                f"`x` must have the keys {sorted(expected)}. Received: {sorted(x)}."
-            )
-        x, context = x["x"], x.get("context")
-    is_array_like = isinstance(x, (list, tuple)) or hasattr(x, "__array__")
-    if not is_array_like:
+    if isinstance(x, tf.data.Dataset):
+        spec = x.element_spec
+        points = spec[0] if isinstance(spec, tuple) else spec
+        _check_shapes(_by_name(points, context_size), event_size, context_size)
+    if not isinstance(x, (list, tuple, dict)) and not hasattr(x, "__array__"):
         return FitData(x, None, sample_weight)
-    x = _rows(x, event_size, dtype, "x")
+    parts = _by_name(x, context_size)
+    x = _rows(parts["x"], event_size, dtype, "x")
     n = len(x)
     if context_size:
-        if context is None:
-            raise ValueError(
-                "A conditional flow needs a context for each point. Remedy: pass "
-                '{"x": x, "context": c}, or a dataset of such batches.'
-            )
-        context = _rows(context, context_size, dtype, "context")
+        context = _rows(parts["context"], context_size, dtype, "context")
         if len(context) != n:
             raise ValueError(
                 "`x` and `context` must have as many rows. "
@@ -121,6 +113,58 @@ def checked(
             f"Received shape {weights.shape}, least {weights.min(initial=np.inf)}."
         )
     return FitData(x, np.zeros(n, dtype), weights.reshape(-1))
+
+
+def batch(
+    inputs: Any, *, event_size: int, dtype: str, context_size: int
+) -> dict[str, tf.Tensor]:
+    """Returns a batch of tensors by name, checked, in the flow's dtype.
+
+    Raises:
+      ValueError: wrong names or widths, or a context with more or fewer axes than the
+        points.
+    """
+    parts = _by_name(inputs, context_size)
+    _check_shapes(parts, event_size, context_size)
+    return {name: tf.cast(part, dtype) for name, part in parts.items()}
+
+
+def _by_name(inputs: Any, context_size: int) -> dict[str, Any]:
+    """Returns points as {"x": points}, and a dict as it is once its keys are right."""
+    if context_size and not isinstance(inputs, dict):
+        raise ValueError(
+            "A conditional flow needs a context for each point. Remedy: pass "
+            '{"x": x, "context": c}, or a dataset of such batches.'
+        )
+    parts = inputs if isinstance(inputs, dict) else {"x": inputs}
+    expected = ["context", "x"] if context_size else ["x"]
+    if sorted(parts) != expected:
+        raise ValueError(
+            f"`x` must have the keys {expected}. Received: {sorted(parts)}."
+        )
+    return parts
+
+
+def _check_shapes(
+    parts: dict[str, tf.Tensor | tf.TensorSpec], event_size: int, context_size: int
+) -> None:
+    """Refuses what TFP would broadcast: points of width 1, contexts to other points."""
+    shapes = {name: part.shape for name, part in parts.items()}
+    if None in [shape.rank for shape in shapes.values()]:
+        return
+    for name, width in (("x", event_size), ("context", context_size)):
+        shape = shapes.get(name, tf.TensorShape([None, width]))
+        if shape.rank < 2 or shape[-1] not in (None, width):
+            remedy = " Remedy: `dataset.batch(n)`." if shape.rank == 1 else ""
+            raise ValueError(
+                f"`{name}` must have shape (n, {width}). Received shape {shape}."
+                f"{remedy}"
+            )
+    if len({shape.rank for shape in shapes.values()}) > 1:
+        raise ValueError(
+            "`x` and `context` must have as many axes. "
+            f"Received shapes {shapes['x']} and {shapes['context']}."
+        )
 
 
 def _rows(values: Any, width: int, dtype: str, name: str) -> np.ndarray:

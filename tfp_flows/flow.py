@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +15,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows import _checks, data
 from tfp_flows._files import beside
-from tfp_flows.adaptation import adapt, needs_adaptation
+from tfp_flows.adaptation import adapt, needs_adaptation, shares_outside
 from tfp_flows.composition import (
     as_base,
     as_bijectors,
@@ -36,6 +37,9 @@ tfd = tfp.distributions
 # Points evaluated at once by `log_prob` and `sample`: bounds the memory.
 _CHUNK = 2**16
 
+# A box of a spline that leaves more than this share of points out is worth a word.
+_LOOKED_AT, _MOST_OUTSIDE = 4096, 0.01
+
 
 @keras.saving.register_keras_serializable("tfp_flows")
 class NegativeLogLikelihood(keras.losses.Loss):
@@ -48,6 +52,20 @@ class NegativeLogLikelihood(keras.losses.Loss):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Returns the reduced loss; see `call`.
+
+        Raises:
+          ValueError: `y_true` is None: then Keras has dropped the weights, if any.
+        """
+        if y_true is None:
+            raise ValueError(
+                "Keras drops `sample_weight` of data without targets, so a model with "
+                "a LogProb output needs `y`, which is not read. Remedy: pass the "
+                "points themselves, such as `fit(data, data['x'])`."
+            )
+        return super().__call__(y_true, y_pred, sample_weight)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Returns `-y_pred`; a density has no target, so `y_true` is not read."""
@@ -224,10 +242,16 @@ class Flow(keras.Model):
           inputs: `(n, event_size)`; for a conditional flow {"x": x, "context": c}.
           training: as Keras passes it on to the networks.
         """
+        parts = data.batch(
+            inputs,
+            event_size=self.event_size,
+            dtype=self.dtype,
+            context_size=self.context_size,
+        )
         if not self.context_size:
-            return self.distribution.log_prob(_x_of(inputs))
-        distribution = _transformed(*self._given(inputs["context"]), self.name)
-        return distribution.log_prob(inputs["x"])
+            return self.distribution.log_prob(parts["x"])
+        distribution = _transformed(*self._given(parts["context"]), self.name)
+        return distribution.log_prob(parts["x"])
 
     def compile(self, optimizer: Any = "adam", loss: Any = None, **kwargs: Any) -> None:
         """Configures training; the loss is the mean of -log_prob, in nats.
@@ -329,16 +353,41 @@ class Flow(keras.Model):
             held_out = held_out.in_its_own_dtype(batch_size)
             held_out = tuple(held_out) if held_out.is_array else held_out.x
         in_memory = points.is_array  # a dataset has its own batches and order
-        return super().fit(
-            points.x,
-            points.y,
-            batch_size=batch_size if in_memory else None,
-            epochs=epochs,
-            sample_weight=points.sample_weight,
-            validation_data=held_out,
-            shuffle=shuffle and in_memory,
-            **kwargs,
+        try:
+            history = super().fit(
+                points.x,
+                points.y,
+                batch_size=batch_size if in_memory else None,
+                epochs=epochs,
+                sample_weight=points.sample_weight,
+                validation_data=held_out,
+                shuffle=shuffle and in_memory,
+                **kwargs,
+            )
+        except Exception:
+            # A graph that failed half-made would fail the next `fit` too.
+            self.train_function = self.test_function = None
+            raise
+        if in_memory:
+            self._warn_of_points_outside(points)
+        return history
+
+    def _warn_of_points_outside(self, points: data.FitData) -> None:
+        """Says when splines do not reach some of the points they were fitted to."""
+        sample = points.rows(slice(_LOOKED_AT)).x
+        sample = sample if isinstance(sample, dict) else {"x": sample}
+        shares = shares_outside(
+            self.bijectors, **{k: tf.constant(v) for k, v in sample.items()}
         )
+        worst = max(shares, key=shares.get, default=None)
+        if worst is not None and shares[worst] > _MOST_OUTSIDE:
+            name = self._stage_names[1 + self.bijectors.index(worst)]
+            warnings.warn(
+                f"{shares[worst]:.1%} of the points lie outside the box of {name}, "
+                "where it is the identity and learns nothing. Remedy: a wider `box`, "
+                "box='data', or Standardize as the last bijector.",
+                stacklevel=3,
+            )
 
     def adapt(self, x: Any) -> None:
         """Starts data-dependent weights from data, as Keras's layers do.
@@ -562,6 +611,7 @@ class Flow(keras.Model):
             "dtype": self.dtype,
             "event_size": self.event_size,
             "context_size": self.context_size,
+            "trainable": self.trainable,
             "stage_names": list(self._stage_names),
             "structure": Encoder().encode(
                 [self.base, list(self.bijectors)], "the flow"
@@ -589,6 +639,8 @@ class Flow(keras.Model):
             name=config["name"],
         )
         flow._stage_names = tuple(config["stage_names"])
+        if not config["trainable"]:
+            flow.trainable = False
         return flow
 
     def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfp_flows import networks
 from tfp_flows._checks import as_seed
 from tfp_flows.bijectors.base import Bijector, register
+from tfp_flows.bijectors.permute import permuted
 
 __all__ = ["AdditiveCoupling", "AffineCoupling"]
 
@@ -22,35 +23,24 @@ class Coupling(Bijector):
     masked ones are neither computed on nor written again.
     """
 
-    _steering_size: int
+    _steering_size: int  # or a property
 
-    def __init__(
-        self,
-        mask: str | Sequence[int] = "alternating",
-        *,
-        flip: bool = False,
-        hidden: Sequence[int] = (64, 64),
-        activation: str | Callable = "relu",
-        network: keras.Layer | None = None,
-        identity_start: bool = True,
-        seed: int | None = None,
-        context_size: int = 0,
-        trainable: bool = True,
-        dtype: Any = None,
-        name: str | None = None,
-    ) -> None:
-        as_mask(mask, flip)
-        hidden = networks.as_hidden(hidden)
-        activation = keras.activations.get(activation)
+    def __init__(self, parameters: dict[str, Any]) -> None:
+        """Checks what all couplings take; `parameters` are the `locals()` of one."""
+        given = dict(parameters)
+        as_mask(given["mask"], given["flip"])
+        given["hidden"] = networks.as_hidden(given["hidden"])
+        activation = keras.activations.get(given["activation"])
         known = keras.activations.serialize(activation)
-        activation = known if isinstance(known, str) else activation
-        seed = as_seed(seed)
+        given["activation"] = known if isinstance(known, str) else activation
+        given["seed"] = as_seed(given["seed"])
+        network = given["network"]
         if network is not None and not isinstance(network, keras.Layer):
             raise TypeError(
                 "`network` must be a Keras layer or model. "
                 f"Received: {type(network).__name__}."
             )
-        super().__init__(locals(), dtype=dtype, name=name)
+        super().__init__(given, dtype=given["dtype"], name=given["name"])
         self._weights: list[tf.Variable] = []
 
     @property
@@ -90,7 +80,7 @@ class Coupling(Bijector):
         # Keras weights are invisible to tf.Module, and so to TFP, without this.
         self._weights = networks.create_weights(
             [self._network, self._head],
-            kept.size + self.context_size,
+            self._features(tf.zeros([1, kept.size])).shape[-1] + self.context_size,
             trainable=given["trainable"],
         )
         self._build_transform(moved.size, dtype)
@@ -98,31 +88,32 @@ class Coupling(Bijector):
     def _build_transform(self, size: int, dtype: tf.DType) -> None:
         """Creates weights of the transformation itself, where it has any."""
 
-    def _steer(self, kept: tf.Tensor) -> list[tf.Tensor]:
-        """Returns `_steering_size` tensors of the moved coordinates' shape."""
-        context = self._context_at(kept)
-        given = kept if context is None else tf.concat([kept, context], -1)
-        is_matrix = kept.shape.rank == 2  # as a user's network may require
-        rows = given if is_matrix else tf.reshape(given, [-1, given.shape[-1]])
+    def _features(self, kept: tf.Tensor) -> tf.Tensor:
+        """Returns what the network sees of the coordinates that stay."""
+        return kept
+
+    def _steer(self, kept: tf.Tensor) -> tf.Tensor:
+        """Returns what steers the moved coordinates, `(..., moved, _steering_size)`."""
+        context, given = self._context_at(kept), self._features(kept)
+        given = given if context is None else tf.concat([given, context], -1)
+        # As a matrix, which a user's network may require.
+        rows = given if given.shape.rank == 2 else _flat(given)
         steering = tf.cast(self._head(self._network(rows)), kept.dtype)
-        parts = tf.split(steering, self._steering_size, axis=-1)
-        if is_matrix:
-            return parts
-        shape = tf.concat([tf.shape(kept)[:-1], [self._sizes[1]]], 0)
-        return [
-            tf.ensure_shape(tf.reshape(p, shape), [*kept.shape[:-1], self._sizes[1]])
-            for p in parts
-        ]
+        shape = [self._sizes[1], self._steering_size]
+        if kept.shape.rank == 2:
+            return tf.reshape(steering, [-1, *shape])
+        steering = tf.reshape(steering, tf.concat([tf.shape(kept)[:-1], shape], 0))
+        return tf.ensure_shape(steering, [*kept.shape[:-1], *shape])
 
     def _coupled(self, x: tf.Tensor, *, inverse: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        arranged = _permute(x, self._order)
+        arranged = permuted(x, self._order)
         kept, moved = tf.split(arranged, self._sizes, axis=-1)
         moved, log_det = self._transform(moved, self._steer(kept), inverse)
-        y = _permute(tf.concat([kept, moved], -1), np.argsort(self._order))
+        y = permuted(tf.concat([kept, moved], -1), self._order, inverse=True)
         return y, log_det
 
     def _transform(
-        self, moved: tf.Tensor, steering: list[tf.Tensor], inverse: bool
+        self, moved: tf.Tensor, steering: tf.Tensor, inverse: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
         raise NotImplementedError
 
@@ -133,8 +124,29 @@ class Coupling(Bijector):
         return self._coupled(y, inverse=True)
 
 
+class _PlainCoupling(Coupling):
+    """Couplings with no options beyond those of all couplings."""
+
+    def __init__(
+        self,
+        mask: str | Sequence[int] = "alternating",
+        *,
+        flip: bool = False,
+        hidden: Sequence[int] = (64, 64),
+        activation: str | Callable = "relu",
+        network: keras.Layer | None = None,
+        identity_start: bool = True,
+        seed: int | None = None,
+        context_size: int = 0,
+        trainable: bool = True,
+        dtype: Any = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(locals())
+
+
 @register
-class AffineCoupling(Coupling):
+class AffineCoupling(_PlainCoupling):
     """Scales and shifts some coordinates by a network of the others (RealNVP).
 
     Forward, base to data, for a binary mask b::
@@ -190,9 +202,9 @@ class AffineCoupling(Coupling):
         )
 
     def _transform(
-        self, moved: tf.Tensor, steering: list[tf.Tensor], inverse: bool
+        self, moved: tf.Tensor, steering: tf.Tensor, inverse: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        raw, shift = steering
+        raw, shift = tf.unstack(steering, axis=-1)
         bound = tf.exp(self._log_bound)
         log_scale = bound * tf.tanh(raw / bound)
         log_det = tf.reduce_sum(log_scale, -1)
@@ -202,7 +214,7 @@ class AffineCoupling(Coupling):
 
 
 @register
-class AdditiveCoupling(Coupling):
+class AdditiveCoupling(_PlainCoupling):
     """Shifts some coordinates by a network of the others (NICE).
 
     Forward, base to data, for a binary mask b::
@@ -225,10 +237,14 @@ class AdditiveCoupling(Coupling):
     _steering_size = 1
 
     def _transform(
-        self, moved: tf.Tensor, steering: list[tf.Tensor], inverse: bool
+        self, moved: tf.Tensor, steering: tf.Tensor, inverse: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        (shift,) = steering
+        shift = steering[..., 0]
         return moved - shift if inverse else moved + shift, tf.zeros_like(moved[..., 0])
+
+
+def _flat(points: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(points, [-1, points.shape[-1]])
 
 
 def as_mask(mask: Any, flip: bool = False, event_size: int | None = None) -> np.ndarray:
@@ -266,16 +282,3 @@ def as_mask(mask: Any, flip: bool = False, event_size: int | None = None) -> np.
                 f"Received {len(stays)}."
             )
     return ~stays if flip else stays
-
-
-def _permute(x: tf.Tensor, order: np.ndarray) -> tf.Tensor:
-    """Returns `x[..., order]`, whose gradient is a gather too and not a scatter."""
-    if (order == np.arange(len(order))).all():
-        return x
-    back = np.argsort(order)
-
-    @tf.custom_gradient
-    def permuted(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-        return tf.gather(x, order, axis=-1), lambda dy: tf.gather(dy, back, axis=-1)
-
-    return permuted(x)

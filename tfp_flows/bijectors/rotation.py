@@ -1,15 +1,19 @@
-"""Rotation2D: turns the plane about the origin."""
+"""Rotation2D and Rotation: turn the plane, or any space, about the origin."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows import networks
 from tfp_flows._checks import as_seed
 from tfp_flows.bijectors.base import Bijector, learnable, register
+from tfp_flows.bijectors.matrices import random_rotation, strictly_lower, transformed
+from tfp_flows.bijectors.parameters import Parameters
 
-__all__ = ["Rotation2D"]
+__all__ = ["Rotation", "Rotation2D"]
 
 
 @register
@@ -84,3 +88,92 @@ class Rotation2D(Bijector):
 
     def _inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return self._turned(y, -1)
+
+
+@register
+class Rotation(Bijector):
+    """Turns a space of any width about the origin.
+
+    Forward, base to data, with A skew-symmetric, learned, and R_0 fixed::
+
+        y = R R_0 x,    R = (I - A/2)⁻¹ (I + A/2)
+        log|det ∂y/∂x| = 0,  the determinant being +1
+
+    R is Cayley's transform: every rotation without a half-turn, in the plane by the
+    angle 2 arctan(a/2), which is a for small ones. It is orthogonal to rounding, and
+    its inverse is its transpose.
+
+    Args:
+      identity_start: begin with y = x; else R_0 is drawn uniformly among all
+        rotations. It is a weight that is not trained.
+      hidden: widths of the hidden layers of the network that maps a context to A.
+      seed: of R_0 and of that network; drawn when None.
+      context_size: width of a context that A depends on; 0 for none.
+      trainable: False freezes all weights.
+      dtype: float32 or float64; that of the first input when None.
+      name: as in TFP.
+
+    Raises:
+      ValueError: `hidden` or `seed` is not what it must be.
+
+    Example:
+      >>> import numpy as np
+      >>> rotation = Rotation(identity_start=False, seed=0)
+      >>> x = np.array([[1.0, 2.0, 2.0]], "float32")
+      >>> round(float(np.linalg.norm(rotation.forward(x))), 5)
+      3.0
+
+    Source: Helfrich, Willmott and Ye (2018), "Orthogonal recurrent neural networks
+    with scaled Cayley transform", sec. 3, with R_0 in place of the scaling.
+    """
+
+    def __init__(
+        self,
+        *,
+        identity_start: bool = True,
+        hidden: Sequence[int] = (64, 64),
+        seed: int | None = None,
+        context_size: int = 0,
+        trainable: bool = True,
+        dtype: Any = None,
+        name: str | None = None,
+    ) -> None:
+        hidden = networks.as_hidden(hidden)
+        seed = as_seed(seed)
+        super().__init__(locals(), is_constant_jacobian=True, dtype=dtype, name=name)
+
+    def _build(self, event_size: int, dtype: tf.DType) -> None:
+        given = self.parameters
+        self._start = None
+        if not given["identity_start"]:
+            matrix = random_rotation(event_size, given["seed"])
+            self._start = learnable(matrix, dtype, trainable=False, name="start")
+        self._learned = None
+        if event_size > 1:  # a line has nothing to turn
+            self._learned = Parameters(
+                {"entries": np.zeros(event_size * (event_size - 1) // 2)},
+                context_size=self.context_size,
+                hidden=given["hidden"],
+                seed=given["seed"],
+                trainable=given["trainable"],
+                dtype=dtype,
+            )
+
+    def _turn(self, points: tf.Tensor) -> tf.Tensor:
+        """Returns R, one matrix or one for each point."""
+        if self._learned is None:
+            return tf.ones([1, 1], points.dtype)
+        half = strictly_lower(self._learned(self._context_at(points))["entries"]) / 2
+        skew = half - tf.linalg.matrix_transpose(half)
+        identity = tf.eye(self.event_size, dtype=points.dtype)
+        return tf.linalg.solve(identity - skew, identity + skew)
+
+    def _forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        started = x if self._start is None else transformed(x, self._start)
+        return transformed(started, self._turn(x)), tf.zeros_like(x[..., 0])
+
+    def _inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        x = transformed(y, self._turn(y), transpose=True)
+        if self._start is not None:
+            x = transformed(x, self._start, transpose=True)
+        return x, tf.zeros_like(y[..., 0])

@@ -14,10 +14,10 @@ from tfp_flows.flow import Flow, Stage
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """Anything with a density over points of one or two coordinates.
+    """Anything with a density over points.
 
     Attributes:
-      event_size: 1 or 2.
+      event_size: number of coordinates.
       density: from points `(n, event_size)` to exp(log_prob), `(n,)` float64; NaN
         where there is none.
       sample: from (n, seed) to `(n, event_size)`; None if it cannot be sampled.
@@ -45,7 +45,7 @@ def as_target(source: Any, limits: Any) -> Target:
             f"Received: {type(source).__name__}."
         )
     if isinstance(source, tfp.distributions.Distribution):
-        target = _of_distribution(source)
+        target = of_distribution(source)
     else:
         event_size = getattr(source, "event_size", None)
         if event_size is None:
@@ -65,14 +65,20 @@ def as_target(source: Any, limits: Any) -> Target:
     return target
 
 
-def _of_distribution(source: tfp.distributions.Distribution) -> Target:
+def of_distribution(source: tfp.distributions.Distribution) -> Target:
+    """Returns the Target of one distribution, of any event size.
+
+    Raises:
+      ValueError: it is a batch of distributions, or not over numbers or vectors.
+    """
     # The shapes of joint distributions are nested, and have no rank.
     ranks = [getattr(s, "rank", None) for s in (source.batch_shape, source.event_shape)]
     if ranks not in ([0, 0], [0, 1]):
         raise ValueError(
-            "`density` must be one distribution with event shape (), (1,) or (2,). "
+            "Only one distribution with event shape () or (d,) can be drawn. "
             f"Received batch shape {source.batch_shape}, event shape "
-            f"{source.event_shape}. Remedy: tfd.Independent or indexing."
+            f"{source.event_shape}. Remedy: tfd.Independent or indexing, or one row "
+            "in `flow.given(context)`."
         )
     is_scalar = ranks[1] == 0
     event_size = 1 if is_scalar else source.event_shape[0]

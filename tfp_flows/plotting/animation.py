@@ -17,6 +17,7 @@ __all__ = ["animate_stages"]
 def animate_stages(
     flow: Flow,
     *,
+    context: Any = None,
     n: int = 2000,
     seed: int = 0,
     interval: int = 500,
@@ -33,6 +34,7 @@ def animate_stages(
 
     Args:
       flow: of any event size.
+      context: `(context_size,)`, for a conditional flow: the one to draw it for.
       n: number of points.
       seed: of the base's draw.
       interval: milliseconds a frame.
@@ -47,7 +49,8 @@ def animate_stages(
 
     Raises:
       TypeError: `flow` is not a Flow.
-      ValueError: an option is out of its range.
+      ValueError: an option is out of its range, or a context is missing, not asked
+        for, or of another shape.
 
     Example:
       >>> import tfp_flows as tfpf
@@ -63,7 +66,7 @@ def animate_stages(
             f"`between` must be a whole number ≥ 0. Received: {between!r}."
         )
     coordinates = _targets.pick_coordinates(coordinates, flow.event_size)
-    stages = flow.stages(n, seed=seed)
+    stages = flow.stages(n, seed=seed, context=context)
     clouds, limits = _clouds(stages, coordinates, share_limits)
     colors = _style.base_colors(np.asarray(stages[0].samples)[:, coordinates])
     titles = [stage_title(stage, range(k)) for k, stage in enumerate(stages)]

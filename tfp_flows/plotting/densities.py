@@ -1,5 +1,6 @@
 """A density by itself, and a flow's samples beside the data."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -220,7 +221,8 @@ def plot_samples(
     """Draws the data beside samples of the flow, to the same limits.
 
     Args:
-      flow: a Flow, or anything with `sample(n, seed=)` and `event_size`.
+      flow: a Flow; a tfd.Distribution, such as `flow.given(context)` of a
+        conditional one; or anything with `sample(n, seed=)` and `event_size`.
       data: `(m, event_size)`; the samples stand alone when None.
       n: number of samples.
       seed: of the samples.
@@ -242,19 +244,14 @@ def plot_samples(
       >>> [ax.get_title() for ax in figure.axes]
       ['300 data points', '500 samples']
     """
-    event_size = getattr(flow, "event_size", None)
-    if event_size is None or not callable(getattr(flow, "sample", None)):
-        raise TypeError(
-            "`flow` must be a Flow or have `event_size` and `sample(n, seed=)`. "
-            f"Received: {type(flow).__name__}."
-        )
+    event_size, sample = _sampler(flow)
     coordinates = _targets.pick_coordinates(coordinates, event_size)
     n = _checks.positive_int(n, "n")
     clouds = []
     if data is not None:
         points = _targets.as_data(data, flow, event_size)
         clouds.append((points, f"{len(points):,} data points", _style.INK))
-    samples = np.asarray(flow.sample(n, seed=seed))
+    samples = np.asarray(sample(n, seed=seed))
     clouds.append((samples, f"{n:,} samples", _style.BLUE))
 
     clouds = [(cloud[:, coordinates], *look) for cloud, *look in clouds]
@@ -281,3 +278,17 @@ def plot_samples(
         for ax in cells:
             ax.set_ylim(0.0, top)
     return cells[0].figure
+
+
+def _sampler(flow: Any) -> tuple[int, Callable[..., Any]]:
+    """Returns the event size and a function of (n, seed) that samples."""
+    if isinstance(flow, tfp.distributions.Distribution):
+        target = _targets.of_distribution(flow)
+        return target.event_size, target.sample
+    event_size, sample = getattr(flow, "event_size", None), getattr(flow, "sample", None)
+    if event_size is None or not callable(sample):
+        raise TypeError(
+            "`flow` must be a Flow, a tfd.Distribution, or have `event_size` and "
+            f"`sample(n, seed=)`. Received: {type(flow).__name__}."
+        )
+    return event_size, sample

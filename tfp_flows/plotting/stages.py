@@ -23,6 +23,7 @@ _LINE_RESOLUTION = 400
 def plot_stages(
     flow: Flow,
     *,
+    context: Any = None,
     n: int = 2000,
     seed: int = 0,
     show: str = "both",
@@ -42,6 +43,7 @@ def plot_stages(
 
     Args:
       flow: of any event size.
+      context: `(context_size,)`, for a conditional flow: the one to draw it for.
       n: number of points.
       seed: of the base's draw.
       show: "samples", "density" or "both".
@@ -59,8 +61,9 @@ def plot_stages(
 
     Raises:
       TypeError: `flow` is not a Flow.
-      ValueError: an option is out of its range, `axes` are too few, or `show` is
-        "density" for more than two coordinates.
+      ValueError: an option is out of its range, `axes` are too few, `show` is
+        "density" for more than two coordinates, or a context is missing, not asked
+        for, or of another shape.
 
     Example:
       >>> import tfp_flows as tfpf
@@ -74,7 +77,7 @@ def plot_stages(
     coordinates = _check(flow, show, coordinates, resolution)
     if columns is not None:
         columns = _checks.positive_int(columns, "columns")
-    stages = flow.stages(n, seed=seed)
+    stages = flow.stages(n, seed=seed, context=context)
     count = len(stages)
     if resolution is None:
         resolution = 160 if count <= 9 else 100
@@ -89,6 +92,7 @@ def plot_stages(
 def plot_orders(
     flow: Flow,
     *,
+    context: Any = None,
     orders: Sequence[Sequence[int]] | None = None,
     n: int = 3,
     seed: int = 0,
@@ -106,6 +110,7 @@ def plot_orders(
 
     Args:
       flow: of at least two bijectors.
+      context: as for `plot_stages`.
       orders: permutations of 0..K-1, as for `Flow.reordered`, one a row; when None,
         the given order and `n` random others, all different.
       n: number of random orders; fewer where there are not as many.
@@ -150,7 +155,7 @@ def plot_orders(
     for row, (order, other) in enumerate(zip(orders, flows, strict=True)):
         start = row * (count + 1)
         row_cells = cells[start : start + count + 1]
-        stages = other.stages(samples, seed=seed)
+        stages = other.stages(samples, seed=seed, context=context)
         _draw_row(
             row_cells,
             stages,

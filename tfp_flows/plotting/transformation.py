@@ -22,6 +22,7 @@ def plot_transformation(
     flow: Flow,
     data: Any = None,
     *,
+    context: Any = None,
     n: int = 2000,
     seed: int = 0,
     ax: Axes | None = None,
@@ -35,6 +36,7 @@ def plot_transformation(
     Args:
       flow: of one coordinate.
       data: `(m, 1)`; only the flow's own density when None.
+      context: `(context_size,)`, for a conditional flow: the one to draw it for.
       n: number of samples that choose the limits and the deciles.
       seed: of these samples.
       ax: to draw on; new when None. The margins are drawn on child axes outside of
@@ -45,7 +47,8 @@ def plot_transformation(
 
     Raises:
       TypeError: `flow` is not a Flow.
-      ValueError: the flow has more than one coordinate, or data of another width.
+      ValueError: the flow has more than one coordinate, data of another width, or a
+        context that is missing, not asked for, or of another shape.
 
     Example:
       >>> import tfp_flows as tfpf
@@ -64,15 +67,16 @@ def plot_transformation(
         )
     if data is not None:
         data = _targets.as_data(data, flow, 1)
-    stages = flow.stages(n, seed=seed)
+    stages = flow.stages(n, seed=seed, context=context)
+    distribution = flow.distribution if context is None else flow.given(context)
     z, x = (np.asarray(stage.samples, np.float64) for stage in (stages[0], stages[-1]))
     (z_limits,) = _panels.robust_limits(z)
     (x_limits,) = _panels.robust_limits(x if data is None else data)
 
     ax = _style.new_axes(ax, 5.2, 5.2)
     x_grid = _panels.centers(x_limits, _RESOLUTION)
-    inverse = flow.distribution.bijector.inverse
-    z_curve = np.asarray(inverse(tf.constant(x_grid[:, None], flow.dtype)), np.float64)
+    x_points = tf.constant(x_grid[:, None], flow.dtype)
+    z_curve = np.asarray(distribution.bijector.inverse(x_points), np.float64)
     ax.plot(x_grid, z_curve[:, 0], color=_style.BLUE, linewidth=1.8, zorder=3)
     _draw_deciles(ax, z, x)
     ax.set_xlim(x_limits)
@@ -80,7 +84,7 @@ def plot_transformation(
     _style.label(ax, "x, data", "z, base")
 
     above = ax.inset_axes([0, 1.03, 1, 0.24], sharex=ax)
-    x_density = _targets.exp_log_prob(flow.log_prob, x_grid[:, None])
+    x_density = _targets.exp_log_prob(distribution.log_prob, x_points)
     top = _panels.curve(above, x_grid, x_density, _style.BLUE, "#cfe3f1")
     if data is not None:
         heights, edges = histogram(data[:, 0], x_limits)
@@ -91,7 +95,7 @@ def plot_transformation(
     right = ax.inset_axes([1.03, 0, 0.24, 1], sharey=ax)
     z_grid = _panels.centers(z_limits, _RESOLUTION)
     z_density = _targets.exp_log_prob(
-        flow.base.log_prob, z_grid[:, None].astype(flow.dtype)
+        stages[0].distribution.log_prob, z_grid[:, None].astype(flow.dtype)
     )
     right.plot(z_density, z_grid, color=_style.VERMILION, linewidth=1.2)
     right.fill_betweenx(z_grid, 0, z_density, color="#f8dccb", linewidth=0)

@@ -8,7 +8,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._checks import as_points
-from tfp_flows.testing._bijector_checks import CHECKS
+from tfp_flows.conditioning import context_size_of
+from tfp_flows.testing import _bijector_checks
+from tfp_flows.testing._context import check_context
 from tfp_flows.testing._report import (
     CheckFailure,
     Failure,
@@ -18,17 +20,20 @@ from tfp_flows.testing._report import (
 )
 from tfp_flows.testing._subject import Subject, weights_of
 
-__all__ = ["BIJECTOR_CHECKS", "check_bijector"]
+__all__ = ["BIJECTOR_CHECKS", "as_context", "check_bijector"]
 
 tfb = tfp.bijectors
 
-BIJECTOR_CHECKS = tuple(CHECKS)
+_CHECKS = {**_bijector_checks.CHECKS, "context": check_context}
+
+BIJECTOR_CHECKS = tuple(_CHECKS)
 
 
 def check_bijector(
     bijector: tfb.Bijector | Callable[[], tfb.Bijector],
     x: np.ndarray,
     *,
+    context: np.ndarray | None = None,
     tolerance: float | Mapping[str, float] | None = None,
     skip: Iterable[str] = (),
 ) -> tuple[str, ...]:
@@ -53,9 +58,13 @@ def check_bijector(
     - `wrong_width`: points of another width raise, or are treated elementwise.
     - `config`: `from_config(get_config())` is the same bijector.
     - `keras_file`: so is the one a Flow loads from a `.keras` file.
+    - `context`: a point's answer depends on its own context and on no other; contexts
+      broadcast against points; without one, and with one of another width, there is
+      no answer; `given(context)` shares the weights.
 
-    The last two are left out where they do not apply: a bijector without `get_config`,
-    or one that no Flow takes.
+    The last three are left out where they do not apply: a bijector without
+    `get_config`, one that no Flow takes, or one that is not conditional. A conditional
+    bijector is put through all the others with its context bound.
 
     Args:
       bijector: a `tfb.Bijector`, or a function without arguments that returns a new
@@ -63,6 +72,8 @@ def check_bijector(
         be checked in float64 and in float32; others are checked in their own dtype.
       x: points inside the domain of f, of shape `(n, event_size)`, at least two
         different ones. Best ten or more that reach all of its branches.
+      context: for a conditional bijector, and for no other: `(n, context_size)`, one
+        row for each point, at least two different ones.
       tolerance: the error that is accepted, times 1 + |expected|; a number, or one a
         dtype: `{"float32": 1e-3}`. By default 1e-8 in float64, 1e-4 in float32.
       skip: names of checks to leave out.
@@ -72,7 +83,8 @@ def check_bijector(
 
     Raises:
       CheckFailure: with all that is wrong, in its message and in `.failures`.
-      ValueError: `x` is not such an array, or `skip` names an unknown check.
+      ValueError: `x` or `context` is not such an array, the context is missing or not
+        asked for, or `skip` names an unknown check.
       TypeError: `bijector` is neither a bijector nor a function that returns one.
 
     Example:
@@ -106,8 +118,8 @@ def check_bijector(
     """
     checks = {
         name: check
-        for name, check in CHECKS.items()
-        if name not in skipped(skip, CHECKS)
+        for name, check in _CHECKS.items()
+        if name not in skipped(skip, _CHECKS)
     }
     points = as_points(x)
     if points.ndim != 2 or np.ptp(points, axis=0).max() == 0:
@@ -116,6 +128,8 @@ def check_bijector(
             f"Received shape {points.shape}."
         )
     make, dtypes = _maker(bijector, points)
+    size = context_size_of(make())
+    contexts = as_context(context, size, len(points), "the bijector")
 
     passed: set[str] = set()
     failures: list[Failure] = []
@@ -123,7 +137,12 @@ def check_bijector(
         # What is wrong in float64 needs no second report; but it must run to be asked.
         known = {failure.check for failure in failures}
         todo = {k: v for k, v in checks.items() if k == "runs" or k not in known}
-        subject = Subject(make, points.astype(dtype), tolerance_for(dtype, tolerance))
+        subject = Subject(
+            make,
+            points.astype(dtype),
+            tolerance_for(dtype, tolerance),
+            None if contexts is None else contexts.astype(dtype),
+        )
         good, bad = _examine(todo, subject)
         passed.update(good)
         where = dtype if len(dtypes) > 1 else ""
@@ -136,9 +155,36 @@ def check_bijector(
         failures = [f for f in failures if f.check in checks]
     if failures:
         failed = {failure.check for failure in failures}
-        name = type(subject.bijector).__name__
+        name = type(subject.unbound).__name__
         raise CheckFailure("check_bijector", name, failures, failed, passed)
-    return tuple(name for name in CHECKS if name in passed)
+    return tuple(name for name in _CHECKS if name in passed)
+
+
+def as_context(
+    context: np.ndarray | None, size: int, count: int, whose: str
+) -> np.ndarray | None:
+    """Returns the context as an array `(count, size)`, or None where there is none.
+
+    Raises:
+      ValueError: it is missing, not asked for, or not of that shape; or all of its
+        rows are the same.
+    """
+    if not size:
+        if context is not None:
+            raise ValueError(f"`context` must be None: {whose} takes none.")
+        return None
+    if context is None:
+        raise ValueError(
+            f"`context` is needed: {whose} is conditional. Expected an array of shape "
+            f"({count}, {size}), one row for each point."
+        )
+    rows = as_points(context, size, name="context")
+    if rows.shape != (count, size) or np.ptp(rows, axis=0).max() == 0:
+        raise ValueError(
+            f"`context` must have shape ({count}, {size}), one row for each point, at "
+            f"least two of them different. Received shape {rows.shape}."
+        )
+    return rows
 
 
 def _maker(

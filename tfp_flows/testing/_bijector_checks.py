@@ -238,14 +238,15 @@ def _xla(s: Subject) -> Iterator[Failure]:
 
 
 def _compare_traced(s: Subject, how: str, jit_compile: bool) -> Iterator[Failure]:
-    x, y = tf.constant(s.x), tf.constant(s.y)
+    arrays = [s.x, s.y] if s.context is None else [s.x, s.y, s.context]
+    arguments = [tf.constant(array) for array in arrays]
     # Keras traces a training step without autograph, and so do we.
     traced = tf.function(
-        lambda x, y: evaluate(s.bijector, x, y),
+        lambda x, y, context=None: evaluate(s.bound(s.unbound, context), x, y),
         jit_compile=jit_compile,
         autograph=False,
     )
-    values = traced.get_concrete_function(x, y)(x, y)
+    values = traced.get_concrete_function(*arguments)(*arguments)
     for method, got, expected in zip(METHODS, values, s.values, strict=True):
         message = f"{method} {how} is not what it is in eager mode"
         if got.shape != expected.shape:
@@ -289,8 +290,12 @@ def _gradients_finite(s: Subject) -> Iterator[Failure]:
     bad = {}
     for found in s.gradients:
         names = [f"the weight {name_of(w)}" for w in trainable_weights(s.bijector)]
-        pairs = zip(names, found.by_weights, strict=True)
-        for name, gradient in [("the points", found.by_points), *pairs]:
+        pairs = [
+            ("the points", found.by_points),
+            ("the context", found.by_context),
+            *zip(names, found.by_weights, strict=True),
+        ]
+        for name, gradient in pairs:
             if gradient is not None and not np.isfinite(gradient).all():
                 wrong = gradient[~np.isfinite(gradient)]
                 bad.setdefault((name, found.direction), wrong)
@@ -345,7 +350,7 @@ def _wrong_width(s: Subject) -> Iterator[Failure]:
 
 @_check
 def _config(s: Subject) -> Iterator[Failure]:
-    bijector = s.bijector
+    bijector = s.unbound
     if not (hasattr(bijector, "get_config") and hasattr(bijector, "from_config")):
         raise NotApplicableError
     config = bijector.get_config()
@@ -354,7 +359,7 @@ def _config(s: Subject) -> Iterator[Failure]:
     except (TypeError, ValueError) as error:
         yield Failure(f"get_config() cannot be written as JSON: {brief(error)}")
         return
-    twin = type(bijector).from_config(config)
+    twin = s.bound(type(bijector).from_config(config), s.context)
     twin.forward(tf.constant(s.x))  # one that is built by its first input is built now
     old, new = weights_of(bijector), weights_of(twin)
     if [w.shape for w in old] != [w.shape for w in new]:
@@ -385,11 +390,12 @@ def _keras_file(s: Subject) -> Iterator[Failure]:
         path = Path(folder) / "flow.keras"
         flow.save(path)
         loaded = keras.models.load_model(path)
-    x, y = s.x, flow.bijectors[0].forward(tf.constant(s.x)).numpy()
-    values = evaluate(flow.bijectors[0], tf.constant(x), tf.constant(y))
+    saved, twin = (s.bound(f.bijectors[0], s.context) for f in (flow, loaded))
+    y = saved.forward(tf.constant(s.x)).numpy()
+    values = evaluate(saved, tf.constant(s.x), tf.constant(y))
     values = Values(*(value.numpy() for value in values))
     message = "the bijector loaded from a .keras file is not the one that was saved"
-    yield from _compare_twins(s, message, values, loaded.bijectors[0], y)
+    yield from _compare_twins(s, message, values, twin, y)
 
 
 def _compare_twins(

@@ -1,5 +1,6 @@
 """A bijector under examination, and what it answers, free of its cache."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows.conditioning import bind
 from tfp_flows.testing._report import NotApplicableError
 
 __all__ = [
@@ -48,6 +50,7 @@ class Gradients(NamedTuple):
 
     direction: str
     by_points: np.ndarray
+    by_context: np.ndarray | None
     by_weights: list[np.ndarray | None]
     used: list[tf.Variable]
     finite_values: bool
@@ -127,21 +130,36 @@ def _layers_of(bijector: tfb.Bijector) -> Iterator[keras.layers.Layer]:
 class Subject:
     """One bijector in one dtype at some points; answers are computed once.
 
+    A conditional bijector is examined with a context bound, one row for each point.
+
     Args:
       make: returns a fresh bijector, or the same one at every call.
       points: array of shape `(n, event_size)` in the dtype of the examination.
       tolerance: see `mismatch`.
+      context: array of shape `(n, context_size)` in that dtype, or None.
     """
 
     def __init__(
-        self, make: Callable[[], tfb.Bijector], points: np.ndarray, tolerance: float
+        self,
+        make: Callable[[], tfb.Bijector],
+        points: np.ndarray,
+        tolerance: float,
+        context: np.ndarray | None = None,
     ):
         self.make = make
-        self.bijector = make()
+        self.unbound = make()
         # A log-det of shape (event_size,) would broadcast against as many points.
         n, width = points.shape
-        self.x = np.resize(points, (n + (n == width), width))
+        rows = np.arange(n + (n == width)) % n
+        self.x = points[rows]
+        self.context = None if context is None else context[rows]
+        self.bijector = self.bound(self.unbound, self.context)
         self.tolerance = tolerance
+
+    @staticmethod
+    def bound(bijector: tfb.Bijector, context: Any) -> tfb.Bijector:
+        """Returns a bijector with a context bound, where there is one."""
+        return bind(bijector, None if context is None else tf.convert_to_tensor(context))
 
     @cached_property
     def y(self) -> np.ndarray:
@@ -158,10 +176,23 @@ class Subject:
         """The Jacobian matrices of forward at x, `(n, event_size, event_size)`."""
         return jacobian(self.bijector.forward, self.x)
 
-    def evaluate(self, x: np.ndarray, y: np.ndarray) -> Values:
-        """Returns what the four methods say, computed anew from numbers."""
-        values = evaluate(self.bijector, tf.constant(x), tf.constant(y))
+    def evaluate(
+        self, x: np.ndarray, y: np.ndarray, context: np.ndarray | None = None
+    ) -> Values:
+        """Returns what the four methods say, computed anew from numbers.
+
+        Args:
+          x: points before the bijector.
+          y: points after it.
+          context: of these points; that of `x` when None.
+        """
+        b = self.bijector if context is None else self.bound(self.unbound, context)
+        values = evaluate(b, tf.constant(x), tf.constant(y))
         return Values(*(value.numpy() for value in values))
+
+    def rows_of_context(self, rows: np.ndarray) -> np.ndarray | None:
+        """Returns the context of the points `x[rows]`."""
+        return None if self.context is None else self.context[rows]
 
     def log_det(self, direction: str) -> np.ndarray:
         """Returns one log-det a point, `(n,)`, of "forward" or "inverse"."""
@@ -178,7 +209,8 @@ class Subject:
         for batch in ((), (a,), (b, a)):
             rows = np.arange(int(np.prod(batch))).reshape(batch) % len(self.x)
             try:
-                answer = self.evaluate(self.x[rows], self.y[rows])
+                context = self.rows_of_context(rows)
+                answer = self.evaluate(self.x[rows], self.y[rows], context)
             except Exception as error:
                 answer = error
             found.append((batch, rows, answer))
@@ -203,12 +235,18 @@ class Subject:
 
     @cached_property
     def gradients(self) -> list[Gradients]:
-        """Both directions, with the weights as they are and a little off.
-
-        A last layer that starts at zero hides what happens in the layers before it,
-        so that the weights are moved, always by the same numbers, and put back.
-        """
+        """Both directions, with the weights as they are and a little off."""
         found = self._gradients()
+        with self.moved_weights():
+            # Where these weights have left the domain, they prove nothing.
+            return found + [g for g in self._gradients() if g.finite_values]
+
+    @contextlib.contextmanager
+    def moved_weights(self) -> Iterator[None]:
+        """Moves the weights a little, always by the same numbers, and puts them back.
+
+        A last layer that starts at zero hides what happens in the layers before it.
+        """
         weights = [w for w in weights_of(self.bijector) if w.dtype.is_floating]
         before = [weight.numpy() for weight in weights]
         noise = np.random.default_rng(0)
@@ -218,37 +256,37 @@ class Subject:
                 # In proportion, so that what is positive remains so.
                 moved = np.where(value == 0, step, value * (1 + step))
                 weight.assign(moved.astype(value.dtype))
-            # Where these weights have left the domain, they prove nothing.
-            found += [g for g in self._gradients() if g.finite_values]
+            yield
         finally:
             for weight, value in zip(weights, before, strict=True):
                 weight.assign(value)
-        return found
 
     def _gradients(self) -> list[Gradients]:
         y = self.bijector.forward(tf.constant(self.x)).numpy()
-        b = self.bijector
-        return [
-            self._gradient("forward", b.forward, b.forward_log_det_jacobian, self.x),
-            self._gradient("inverse", b.inverse, b.inverse_log_det_jacobian, y),
-        ]
+        return [self._gradient("forward", self.x), self._gradient("inverse", y)]
 
-    def _gradient(
-        self, direction: str, method: Callable, log_det: Callable, points: np.ndarray
-    ) -> Gradients:
+    def _gradient(self, direction: str, points: np.ndarray) -> Gradients:
         points = tf.constant(points)
+        context = None if self.context is None else tf.constant(self.context)
         weights = trainable_weights(self.bijector)
         with tf.GradientTape() as tape:
-            tape.watch(points)
-            values, log_dets = method(points), log_det(points, event_ndims=1)
+            tape.watch([points] if context is None else [points, context])
+            b = self.bound(self.unbound, context)
+            values = getattr(b, direction)(points)
+            log_dets = getattr(b, f"{direction}_log_det_jacobian")(
+                points, event_ndims=1
+            )
             total = tf.reduce_sum(values) + tf.reduce_sum(log_dets)
-        by_points, *by_weights = tape.gradient(total, [points, *weights])
+        sources = {"points": points, "context": context, "weights": weights}
+        found = tape.gradient(total, {k: v for k, v in sources.items() if v is not None})
+        by_points, by_context = found["points"], found.get("context")
         return Gradients(
             direction,
             np.zeros(points.shape) if by_points is None else by_points.numpy(),
+            None if by_context is None else by_context.numpy(),
             [
                 None if g is None else tf.convert_to_tensor(g).numpy()
-                for g in by_weights
+                for g in found["weights"]
             ],
             list(tape.watched_variables()),
             bool(np.isfinite(total.numpy())),

@@ -1,0 +1,97 @@
+"""What the benchmarks share: fits in processes of their own, errors, the machine."""
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+DOCS = Path(__file__).parents[2] / "docs"
+LIBRARIES = (
+    "tensorflow",
+    "keras",
+    "tensorflow-probability",
+    "scikit-learn",
+    "torch",
+    "zuko",
+    "jax",
+    "flowjax",
+)
+
+
+def run(script: str, folder: Path, method: str, seconds: float, seed: int) -> bool:
+    """Fits in a fresh process: `script --fit folder method seconds seed`.
+
+    That writes folder/method.json last; where it is, nothing is run. A fit that fails
+    says why, and the others go on.
+
+    Returns:
+      Whether there is a result.
+    """
+    result = folder / f"{method}.json"
+    if not result.exists():
+        words = [sys.executable, script, "--fit", folder, method, seconds, seed]
+        environment = {"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ
+        done = subprocess.run(
+            [str(word) for word in words],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            print(f"{method} failed, code {done.returncode}: {last}", file=sys.stderr)
+    return result.exists()
+
+
+def save(folder: Path, method: str, log_prob: np.ndarray, spent: float) -> None:
+    """Writes the nats of the test points, and the seconds of the fit."""
+    np.save(folder / f"{method}.npy", np.asarray(log_prob, float))
+    (folder / f"{method}.json").write_text(json.dumps({"spent": spent}))
+
+
+def load(folder: Path, method: str) -> tuple[np.ndarray, float]:
+    """Returns what `save` wrote."""
+    spent = json.loads((folder / f"{method}.json").read_text())["spent"]
+    return np.load(folder / f"{method}.npy"), spent
+
+
+def mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    """Returns the mean of independent values and its standard error."""
+    return float(values.mean()), float(values.std() / math.sqrt(len(values)))
+
+
+def machine() -> dict[str, str | int]:
+    """Returns cores and versions, of what is installed."""
+    versions = {}
+    for library in LIBRARIES:
+        try:
+            versions[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    cores = len(os.sched_getaffinity(0))
+    system = {"cores": cores, "machine": platform.machine()}
+    return system | {"Python": platform.python_version()} | versions
+
+
+def made_by(script: str) -> str:
+    """Returns the sentence that says how a page was made; of paths, the last part."""
+    words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
+    system = machine()
+    cores, kind = system.pop("cores"), system.pop("machine")
+    versions = ", ".join(f"{name} {version}" for name, version in system.items())
+    command = shlex.join(["python", f"tests/benchmarks/{Path(script).name}", *words])
+    return f"Made by `{command}` on {cores} cores ({kind}), {versions}."
+
+
+def write(name: str, page: str, results: list[dict]) -> None:
+    """Writes docs/name.md and docs/name.json."""
+    (DOCS / f"{name}.md").write_text(page, encoding="utf-8")
+    record = {"machine": machine(), "results": results}
+    (DOCS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")

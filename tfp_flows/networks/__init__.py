@@ -1,0 +1,22 @@
+"""Keras networks that condition bijectors: from some coordinates to features.
+
+`MLP` and `ResidualMLP` see all of their input; `MaskedMLP` and `MaskedResidualMLP`
+give each variable outputs that depend on the variables before it alone.
+"""
+
+from tfp_flows.networks._layers import as_hidden, as_width
+from tfp_flows.networks._weights import create_weights
+from tfp_flows.networks.masked import MaskedMLP, MaskedResidualMLP, as_order
+from tfp_flows.networks.mlp import MLP
+from tfp_flows.networks.residual import ResidualMLP
+
+__all__ = [
+    "MLP",
+    "MaskedMLP",
+    "MaskedResidualMLP",
+    "ResidualMLP",
+    "as_hidden",
+    "as_order",
+    "as_width",
+    "create_weights",
+]

@@ -1,0 +1,478 @@
+"""Targets without data: fitting to an unnormalized density, and correcting the fit."""
+
+import dataclasses
+import random
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows import _checks
+from tfp_flows.flow import Flow
+
+__all__ = ["Estimate", "ImportanceSample", "ReverseKL", "importance"]
+
+tfd = tfp.distributions
+
+# Points weighted at once by `importance`: bounds the memory.
+_CHUNK = 2**16
+
+_TARGET_NOT_FINITE = (
+    "`target_log_prob` is NaN or infinite at points that the flow samples. "
+    "Remedy: where the target ends, end the flow too, with a last bijector onto its "
+    "support; where it overflows, a lower learning rate or `global_clipnorm`."
+)
+_FLOW_NOT_FINITE = (
+    "The flow's samples or their density are NaN or infinite: the fit diverged. "
+    "Remedy: a lower learning rate, or `global_clipnorm` of the optimizer."
+)
+
+
+class ReverseKL(keras.Model):
+    """Fits a Flow to an unnormalized log-density, without data, by Keras's own `fit`.
+
+    For a flow q with weights θ, x = f_θ(z) with z from its base, and a target
+    p(x) = exp(target_log_prob(x)) / Z, the loss is minus the evidence lower bound::
+
+        loss(θ) = E_q[log q(x) - target_log_prob(x)] = KL(q ‖ p) - log Z,  in nats
+
+    estimated from fresh samples at every step. Its gradient is that of the path of
+    the samples alone, with v held fixed::
+
+        ∂loss/∂θ = E_z[vᵀ ∂f_θ(z)/∂θ],    v = ∂/∂x [log q(x) - target_log_prob(x)]
+
+    What it leaves out, E_q[∂log q(x; θ)/∂θ], is zero on average and noise in a
+    sample. So the gradient has no variance where q = p ("sticking the landing"). It
+    costs one inverse of the flow more than the plain gradient.
+
+    Beside "loss", the history has "ess": the effective sample size of a batch under
+    importance weights p/q, as a fraction of it; 1 where q = p.
+
+    Args:
+      flow: the Flow, which is fitted in place; not conditional. Weights that start
+        from data stay as they are: give a spline its box.
+      target_log_prob: from points `(n, event_size)`, in the flow's dtype, to log p
+        `(n,)` up to a constant, in nats; of TensorFlow operations.
+      path_gradient: False takes the plain gradient of the estimate.
+      name: of the model.
+
+    Raises:
+      TypeError: `flow` is not a Flow, or `target_log_prob` is not callable.
+      ValueError: a flow that is conditional, has nothing to learn, or whose base has
+        samples that cannot be differentiated.
+
+    Example:
+      >>> import keras, tfp_flows as tfpf
+      >>> import tensorflow_probability as tfp
+      >>> target = tfp.distributions.MultivariateNormalDiag([3.0, -1.0], [0.5, 2.0])
+      >>> def energy(x):
+      ...     return target.log_prob(x) + 1.5  # log Z = 1.5
+      >>> scale = tfp.util.TransformedVariable([1.0, 1.0], tfp.bijectors.Exp())
+      >>> shift = tfp.bijectors.Shift(tf.Variable([0.0, 0.0]))
+      >>> flow = tfpf.Flow([tfp.bijectors.Scale(scale), shift])
+      >>> model = ReverseKL(flow, energy)
+      >>> model.compile(keras.optimizers.Adam(0.1))
+      >>> history = model.fit(epochs=5, batch_size=32, seed=0, verbose=0)
+      >>> round(history.history["loss"][-1], 3)  # -log Z, where q = p
+      -1.5
+
+    Source: Rezende and Mohamed (2015), "Variational inference with normalizing
+    flows", eq. 15; the gradient, Roeder, Wu and Duvenaud (2017), "Sticking the
+    landing", eq. 6.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        target_log_prob: Callable[[tf.Tensor], tf.Tensor],
+        *,
+        path_gradient: bool = True,
+        name: str | None = None,
+    ) -> None:
+        _check(flow, target_log_prob)
+        if not flow.trainable_variables:
+            raise ValueError("Nothing to fit: the flow has no trainable weight.")
+        if flow.base.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
+            raise ValueError(
+                "The reverse KL is differentiated through the flow's samples, and "
+                f"those of its base, {type(flow.base).__name__.lstrip('_')}, have no "
+                "gradient. Remedy: a reparameterized base, such as a normal one."
+            )
+        super().__init__(name=name, dtype=flow.dtype)
+        self.flow = flow
+        self._target_log_prob = target_log_prob
+        self._path_gradient = path_gradient
+        self._ess = keras.metrics.Mean("ess", dtype=flow.dtype)
+        self.built = True
+
+    def compile(self, optimizer: Any = "adam", **kwargs: Any) -> None:
+        """Configures training.
+
+        Args:
+          optimizer: Keras optimizer or its name.
+          **kwargs: as for `keras.Model.compile`, but for `loss`. XLA is off unless
+            `jit_compile` is given; under it a target that is not finite goes
+            unnoticed until the loss is NaN.
+        """
+        kwargs.setdefault("jit_compile", False)
+        super().compile(optimizer=optimizer, loss=_first, **kwargs)
+
+    def fit(
+        self,
+        *,
+        epochs: int = 1,
+        steps_per_epoch: int = 100,
+        batch_size: int = 256,
+        validation_steps: int = 0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Fits the flow's weights, by Keras's own `fit`.
+
+        Args:
+          epochs: how many; an epoch is as long as is said here.
+          steps_per_epoch: steps in one.
+          batch_size: samples drawn at each step.
+          validation_steps: batches, the same ones after every epoch, for "val_loss"
+            and "val_ess"; 0 for none.
+          seed: of all draws; drawn when None.
+          **kwargs: as for `keras.Model.fit`: `callbacks`, `verbose`, `initial_epoch`,
+            `validation_freq`.
+
+        Returns:
+          Keras's History.
+
+        Raises:
+          TypeError: `target_log_prob` does not return numbers of the flow's dtype.
+          ValueError: it does not return one number a point, has no gradient, or is
+            NaN or infinite at points that the flow samples; or the fit diverged.
+        """
+        batch_size = _checks.positive_int(batch_size, "batch_size")
+        steps = _checks.positive_int(steps_per_epoch, "steps_per_epoch")
+        validation_steps = _checks.size(validation_steps, "validation_steps")
+        seeds = random.Random(_checks.as_seed(seed))
+        x = self.flow.sample(batch_size, seed=seeds.randrange(2**31))
+        _check_target(self._target_log_prob, x)
+        draws = _draws(seeds.randrange(2**31), batch_size)
+        held_out = _draws(seeds.randrange(2**31), batch_size).take(validation_steps)
+        try:
+            return super().fit(
+                draws,
+                epochs=epochs,
+                steps_per_epoch=steps,
+                validation_data=held_out if validation_steps else None,
+                shuffle=False,
+                **kwargs,
+            )
+        except tf.errors.InvalidArgumentError as error:
+            for known in (_TARGET_NOT_FINITE, _FLOW_NOT_FINITE):
+                if known in error.message:
+                    raise ValueError(known) from error
+            raise
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Returns log q(x) - target_log_prob(x) of fresh samples, `(n,)`.
+
+        Args:
+          inputs: `(n, 3)` whole numbers, from `fit`; the first row is the seed.
+          training: as Keras passes it on to the networks.
+        """
+        n = inputs.shape[0] or tf.shape(inputs)[0]
+        seed = tf.random.experimental.stateless_fold_in(inputs[0, :2], inputs[0, 2])
+        q = self.flow.distribution
+        x, log_q = q.experimental_sample_and_log_prob(n, seed=seed)
+        if not self._path_gradient:
+            return log_q - self._target_at(x)
+        fixed = tf.stop_gradient(x)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(fixed)
+            target = self._target_at(fixed)
+            excess = q.log_prob(fixed) - target
+        along = tf.stop_gradient(tape.gradient(excess, fixed))
+        path = tf.reduce_sum(along * x, -1)
+        # The value is that of the estimate; the gradient is that of `path`.
+        return tf.stop_gradient(log_q - target) + (path - tf.stop_gradient(path))
+
+    def _target_at(self, x: tf.Tensor) -> tf.Tensor:
+        target = self._target_log_prob(x)
+        _assert_finite(x, _FLOW_NOT_FINITE)
+        _assert_finite(target, _TARGET_NOT_FINITE)
+        return target
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """Returns the mean of what `call` returned, plus the layers' own losses."""
+        return super().compute_loss(x, y=y_pred, y_pred=y_pred, training=training)
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Returns the metrics, among them the effective sample size of the batch."""
+        n = tf.cast(tf.shape(y_pred)[0], y_pred.dtype)
+        self._ess.update_state(tf.exp(_log_ess(-y_pred)) / n)
+        return super().compute_metrics(x, y_pred, y_pred, sample_weight)
+
+    def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
+        """Saves the flow, so that Keras's checkpoints of a fit are those of the flow.
+
+        Args and errors are those of `Flow.save`.
+        """
+        self.flow.save(filepath, overwrite=overwrite, **kwargs)
+
+
+class Estimate(NamedTuple):
+    """An estimate from samples, and its standard error."""
+
+    value: Any
+    standard_error: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportanceSample:
+    """Samples of a flow q, weighted so that they stand for a target p.
+
+    With n samples, weights w = exp(target_log_prob(x)) / q(x), and w̄ = w / Σ w.
+
+    Attributes:
+      x: `(n, event_size)`, drawn from the flow.
+      log_weights: `(n,)`, log w in nats; -inf where the target is zero.
+    """
+
+    x: tf.Tensor
+    log_weights: tf.Tensor
+
+    @property
+    def ess(self) -> float:
+        """Effective sample size, 1 / Σ w̄², from 1 to n.
+
+        It counts what the weights of these samples lose. A part of the target that
+        the flow never samples is missing from it.
+
+        Source: Kish (1965), "Survey sampling".
+        """
+        return float(1 / np.sum(self._shares**2))
+
+    @property
+    def ess_fraction(self) -> float:
+        """Effective sample size as a fraction of n."""
+        return self.ess / len(self._shares)
+
+    @property
+    def log_z(self) -> Estimate:
+        """Log of the target's normalizer, log(Σ w / n), in nats.
+
+        The standard error is that of Σ w / n, divided by it (delta method).
+        """
+        log_weights = self.log_weights.numpy().astype(np.float64)
+        peak, n = log_weights.max(), len(log_weights)
+        value = peak + np.log(np.exp(log_weights - peak).mean())
+        variance = max(1 / self.ess_fraction - 1, 0.0) / (n - 1)
+        return Estimate(float(value), float(np.sqrt(variance)))
+
+    def expectation(self, function: Callable[[tf.Tensor], Any]) -> Estimate:
+        """Returns E_p[function(x)], self-normalized: Σ w̄ · function(x).
+
+        Args:
+          function: from points `(n, event_size)` to values `(n, ...)`.
+
+        Returns:
+          Value and standard error, `(...)` each, the latter by the delta method:
+          √(Σ w̄² (function(x) - value)²).
+
+        Raises:
+          ValueError: `function` does not return a value for each point.
+        """
+        values = np.asarray(function(self.x), np.float64)
+        shares = self._shares
+        if values.shape[:1] != shares.shape:
+            raise ValueError(
+                f"`function` must return a value for each of {len(shares)} points. "
+                f"Received shape {values.shape}."
+            )
+        mean = np.tensordot(shares, values, 1)
+        variance = np.tensordot(shares**2, (values - mean) ** 2, 1)
+        return Estimate(mean, np.sqrt(variance))
+
+    def resample(self, n: int, *, seed: int | None = None) -> tf.Tensor:
+        """Returns points of approximately the target, `(n, event_size)`.
+
+        They are drawn from x with replacement, with probabilities w̄: independent, as
+        long as `n` is well below `ess`.
+
+        Args:
+          n: how many.
+          seed: of the draw; drawn when None.
+
+        Source: Rubin (1988), "Using the SIR algorithm to simulate posterior
+        distributions".
+        """
+        n = _checks.positive_int(n, "n")
+        rng = np.random.default_rng(_checks.as_seed(seed))
+        rows = rng.choice(len(self._shares), size=n, p=self._shares)
+        return tf.gather(self.x, rows)
+
+    @property
+    def _shares(self) -> np.ndarray:
+        log_weights = self.log_weights.numpy().astype(np.float64)
+        weights = np.exp(log_weights - log_weights.max())
+        return weights / weights.sum()
+
+
+def importance(
+    flow: Flow,
+    target_log_prob: Callable[[tf.Tensor], tf.Tensor],
+    n: int,
+    *,
+    seed: int | None = None,
+    batch_size: int | None = None,
+) -> ImportanceSample:
+    """Returns samples of a flow with importance weights for a target.
+
+    Whatever the flow was fitted by, expectations under these weights and their log Z
+    converge to those of the target, where the flow covers it.
+
+    Args:
+      flow: the proposal; not conditional.
+      target_log_prob: as for `ReverseKL`; -inf where the target is zero.
+      n: number of samples, at least 2.
+      seed: of the samples; drawn when None.
+      batch_size: points computed at once; 65,536 when None.
+
+    Raises:
+      TypeError: `flow` is not a Flow, or `target_log_prob` does not return numbers of
+        its dtype.
+      ValueError: a conditional flow; or a target that does not return one number a
+        point, is NaN or +inf at one, or zero at all of them.
+
+    Example:
+      >>> import tfp_flows as tfpf
+      >>> import tensorflow_probability as tfp
+      >>> flow = tfpf.Flow([tfp.bijectors.Scale([1.2, 1.2])])
+      >>> def energy(x):
+      ...     return -tf.reduce_sum(x**2, -1) / 2  # log Z = log 2π = 1.838
+      >>> sample = importance(flow, energy, 10_000, seed=0)
+      >>> log_z, standard_error = sample.log_z
+      >>> abs(log_z - 1.838) < 3 * standard_error < 0.02
+      True
+      >>> round(sample.ess_fraction, 2)
+      0.91
+    """
+    _check(flow, target_log_prob)
+    n = _checks.positive_int(n, "n")
+    if n < 2:
+        raise ValueError("`n` must be at least 2, for a standard error. Received: 1.")
+    size = _checks.positive_int(
+        _CHUNK if batch_size is None else batch_size, "batch_size"
+    )
+    seeds = random.Random(_checks.as_seed(seed))
+    points, log_weights = [], []
+    for start in range(0, n, size):
+        # The last stage has the density from the way there: no inverse is needed.
+        drawn = flow.stages(min(size, n - start), seed=seeds.randrange(2**31))[-1]
+        target = _target_values(target_log_prob, drawn.samples)
+        points.append(drawn.samples)
+        log_weights.append(target - drawn.log_prob)
+    x, log_weights = tf.concat(points, 0), tf.concat(log_weights, 0)
+    values = log_weights.numpy()
+    _raise_where(np.isnan(values) | (values == np.inf), x, "NaN or +inf weights")
+    if (values == -np.inf).all():
+        raise ValueError(
+            f"`target_log_prob` is -inf at all {n} samples of the flow: they are "
+            "outside of the target's support."
+        )
+    return ImportanceSample(x, log_weights)
+
+
+def _check(flow: Any, target_log_prob: Any) -> None:
+    if not isinstance(flow, Flow):
+        raise TypeError(f"`flow` must be a Flow. Received: {type(flow).__name__}.")
+    if not callable(target_log_prob):
+        raise TypeError(
+            "`target_log_prob` must be a function of points. "
+            f"Received: {type(target_log_prob).__name__}."
+        )
+    if flow.context_size:
+        raise ValueError(
+            f"`flow` must have one density. Received one that is conditional on a "
+            f"context of width {flow.context_size}."
+        )
+
+
+def _target_values(target_log_prob: Callable, x: tf.Tensor) -> tf.Tensor:
+    """Returns the target at points `(n, event_size)`, of shape `(n,)`, checked."""
+    values = target_log_prob(x)
+    shape = np.shape(values)
+    if shape != (x.shape[0],):
+        raise ValueError(
+            "`target_log_prob` must return one number a point: expected shape "
+            f"({x.shape[0]},). Received shape {shape}."
+        )
+    values = tf.convert_to_tensor(values)
+    if values.dtype != x.dtype:
+        raise TypeError(
+            f"`target_log_prob` must return {x.dtype.name}, the flow's dtype. "
+            f"Received {values.dtype.name}."
+        )
+    return values
+
+
+def _check_target(target_log_prob: Callable, x: tf.Tensor) -> None:
+    """Raises where the reverse KL to this target would go wrong at once."""
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        values = _target_values(target_log_prob, x)
+    slope = tape.gradient(values, x)
+    if slope is None:
+        raise ValueError(
+            "`target_log_prob` has no gradient: it must be computed from the points "
+            "by TensorFlow operations that have one."
+        )
+    _raise_where(
+        ~np.isfinite(values.numpy()), x, "NaN or infinite values", _TARGET_NOT_FINITE
+    )
+    bad = ~np.isfinite(tf.convert_to_tensor(slope).numpy()).all(-1)
+    _raise_where(bad, x, "a NaN or infinite gradient")
+
+
+def _raise_where(bad: np.ndarray, x: tf.Tensor, what: str, remedy: str = "") -> None:
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise ValueError(
+            f"{remedy or '`target_log_prob` must be finite.'} Received {what} at "
+            f"{int(bad.sum())} of {len(bad)} samples; the first at x = "
+            f"{x[first].numpy()}."
+        )
+
+
+def _draws(seed: int, batch_size: int) -> tf.data.Dataset:
+    """Returns batches of rows (seed, step, row): a seed for each step and replica."""
+    rows = tf.range(batch_size)
+
+    def batch(step: tf.Tensor) -> tf.Tensor:
+        steps = tf.fill([batch_size], tf.cast(step, tf.int32))
+        return tf.stack([tf.fill([batch_size], seed), steps, rows], -1)
+
+    return tf.data.Dataset.counter().map(batch)
+
+
+def _first(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    """Returns the loss of each sample, which is what the model computed."""
+    return y_pred
+
+
+def _assert_finite(values: tf.Tensor, message: str) -> None:
+    tf.debugging.Assert(tf.reduce_all(tf.math.is_finite(values)), [message])
+
+
+def _log_ess(log_weights: tf.Tensor) -> tf.Tensor:
+    """Returns log((Σ w)² / Σ w²)."""
+    return 2 * tf.reduce_logsumexp(log_weights) - tf.reduce_logsumexp(2 * log_weights)
