@@ -10,18 +10,23 @@ import tensorflow_probability as tfp
 
 from tfp_flows import bijectors
 from tfp_flows.bijectors import (
+    IAF,
     ActNorm,
     AdditiveCoupling,
     AffineCoupling,
+    AutoregressiveSpline,
+    Bounded,
     Householder,
     LeakyReLU,
     LULinear,
+    MaskedAutoregressive,
     MixtureCDF,
     Permute,
     Rotation,
     Rotation2D,
     ShiftAndCube,
     Shuffle,
+    Spline,
     SplineCoupling,
     Standardize,
 )
@@ -78,6 +83,19 @@ CONTRACT = {
         lambda: SplineCoupling(hidden=(8,), identity_start=False, box=3.0, seed=1),
         points(3),
     ),
+    "spline coupling, affine": (
+        SplineCoupling,
+        lambda: SplineCoupling(
+            affine=True, hidden=(8,), identity_start=False, box=3.0, seed=1
+        ),
+        points(3),
+    ),
+    "spline": (Spline, lambda: Spline(bins=4, box=3.0), points(3)),
+    "spline, angles": (
+        Spline,
+        lambda: Spline(bins=4, circular=True),
+        np.random.default_rng(0).uniform(-3.1, 3.1, (11, 2)),
+    ),
     "spline coupling, angles": (
         SplineCoupling,
         lambda: SplineCoupling(
@@ -96,6 +114,48 @@ CONTRACT = {
     "shuffle": (Shuffle, lambda: Shuffle(seed=1), points(5)),
     "act norm": (ActNorm, ActNorm, points(3)),
     "standardize": (Standardize, lambda: Standardize([1.0, -2.0, 0.0], 3.0), points(3)),
+    "bounded": (Bounded, Bounded, points(2)),
+    "bounded, every kind": (
+        Bounded,
+        lambda: Bounded(
+            [0.0, -math.inf, -math.inf, 2.0, -3.0],
+            [1.0, math.inf, 1.0, math.inf, 5.0],
+            scale=[1.0, 1.0, 0.5, 2.0, 1.0],
+        ),
+        points(5),
+    ),
+    "maf": (
+        MaskedAutoregressive,
+        lambda: MaskedAutoregressive(hidden=(8,), identity_start=False, seed=1),
+        points(3),
+    ),
+    "maf, residual, permuted": (
+        MaskedAutoregressive,
+        lambda: MaskedAutoregressive(
+            [2, 0, 3, 1], hidden=(8, 8), residual=True, seed=1, identity_start=False
+        ),
+        points(4),
+    ),
+    "maf, 1-d": (MaskedAutoregressive, lambda: MaskedAutoregressive(seed=1), points(1)),
+    "iaf": (
+        IAF,
+        lambda: IAF("reversed", hidden=(8,), identity_start=False, seed=1),
+        points(3),
+    ),
+    "autoregressive spline": (
+        AutoregressiveSpline,
+        lambda: AutoregressiveSpline(
+            hidden=(8,), bins=5, identity_start=False, box=3.0, affine=True, seed=1
+        ),
+        points(3),
+    ),
+    "autoregressive spline, angles": (
+        AutoregressiveSpline,
+        lambda: AutoregressiveSpline(
+            "reversed", circular=True, hidden=(8,), bins=4, identity_start=False, seed=1
+        ),
+        np.random.default_rng(0).uniform(-3.1, 3.1, (11, 3)),
+    ),
     "mixture cdf": (MixtureCDF, lambda: MixtureCDF(3), points(2)),
     "mixture cdf, inverted": (
         MixtureCDF,
@@ -231,7 +291,7 @@ def test_equal_arguments_do_not_share_cached_answers():
     x = tf.constant(points(2).astype("float32"))
     first, second = LeakyReLU(0.5), LeakyReLU(0.5)
     second.build(2)
-    second._log_slope.assign(math.log(0.1))
+    second.trainable_variables[0].assign(math.log(0.1))
 
     @tf.function
     def both(x):
@@ -245,7 +305,7 @@ def test_eager_answers_follow_the_weights():
     x = tf.constant([[1.0, 0.0]])
     rotation = Rotation2D(0.0)
     before = rotation.forward(x)
-    rotation._angle.assign(math.pi / 2)
+    rotation.trainable_variables[0].assign(math.pi / 2)
     after = rotation.forward(x)
     np.testing.assert_allclose(before, [[1.0, 0.0]], atol=1e-6)
     np.testing.assert_allclose(after, [[0.0, 1.0]], atol=1e-6)

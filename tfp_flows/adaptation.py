@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows.conditioning import bind
+from tfp_flows.conditioning import Chain, bind
 
 __all__ = ["adapt", "needs_adaptation", "shares_outside"]
 
@@ -62,7 +62,7 @@ def shares_outside(
 def _leaves(parts: Iterable[Any]) -> Iterator[Any]:
     """Yields the parts in sampling order, with chains taken apart."""
     for part in parts:
-        if isinstance(part, tfb.Chain):
+        if isinstance(part, Chain):
             yield from _leaves(reversed(part.bijectors))
         else:
             yield part

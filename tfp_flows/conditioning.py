@@ -8,20 +8,22 @@ import tensorflow_probability as tfp
 
 from tfp_flows import _checks
 
-__all__ = ["bind", "context_size_of", "infer_context_size"]
+__all__ = ["Chain", "Invert", "bind", "context_size_of", "infer_context_size"]
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
-# Compositions that a context can be bound through.
-_TRANSPARENT = (tfb.Chain, tfb.Invert)
+# TFP's constructors return these base classes of theirs where a part is not a
+# composite tensor, as none of ours is.
+Chain, Invert = tfb.Chain.__mro__[1], tfb.Invert.__mro__[1]
 
 
 def context_size_of(part: tfb.Bijector | tfd.Distribution) -> int:
     """Returns the width of the context that a bijector or a base needs, or 0.
 
     Raises:
-      ValueError: it is conditional within a composition that no context can reach.
+      ValueError: it is conditional within a composition that no context can reach, or
+        its parts disagree.
     """
     own = getattr(part, "context_size", 0)
     if own or isinstance(part, tfd.Distribution):
@@ -33,11 +35,16 @@ def context_size_of(part: tfb.Bijector | tfd.Distribution) -> int:
     }
     if not sizes:
         return 0
-    if not isinstance(part, _TRANSPARENT):
+    if not isinstance(part, (Chain, Invert)):
         raise ValueError(
-            f"No context reaches a conditional bijector inside {type(part).__name__}. "
+            f"No context reaches a conditional bijector inside {_class_name(part)}. "
             "Remedy: put it into the Flow's list itself, or into a tfb.Chain or "
             "tfb.Invert."
+        )
+    if len(sizes) > 1:
+        raise ValueError(
+            f"The parts of a flow must have one context size. Received {sorted(sizes)} "
+            f"in one {_class_name(part)}."
         )
     return max(context_size_of(inner) for inner in _inner(part))
 
@@ -47,15 +54,20 @@ def infer_context_size(
 ) -> int:
     """Returns the one width of context of a flow; 0 for an unconditional one.
 
+    Args:
+      context_size: what the user said; 0 for nothing.
+      parts: the base, then the bijectors.
+
     Raises:
       ValueError: its parts, or one of them and `context_size`, disagree.
     """
     said = {}
     if _checks.size(context_size, "context_size"):
         said["`context_size`"] = context_size
-    for part in parts:
+    for i, part in enumerate(parts):
         if size := context_size_of(part):
-            said[type(part).__name__.lstrip("_")] = size
+            where = f"bijector {i - 1}" if i else "base"
+            said[f"{where} ({_class_name(part)})"] = size
     if not said:
         return 0
     if set(said) == {"`context_size`"}:
@@ -77,10 +89,14 @@ def bind(part: Any, context: tf.Tensor | None) -> Any:
         return part
     if getattr(part, "context_size", 0):
         return part.given(context)
-    if isinstance(part, tfb.Invert):
+    if isinstance(part, Invert):
         return tfb.Invert(bind(part.bijector, context))
     return tfb.Chain([bind(inner, context) for inner in part.bijectors])
 
 
 def _inner(part: tfb.Bijector) -> list[tfb.Bijector]:
     return list(getattr(part, "bijectors", None) or [part.bijector])
+
+
+def _class_name(part: Any) -> str:
+    return type(part).__name__.lstrip("_")

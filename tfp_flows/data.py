@@ -149,6 +149,11 @@ def _check_shapes(
     parts: dict[str, tf.Tensor | tf.TensorSpec], event_size: int, context_size: int
 ) -> None:
     """Refuses what TFP would broadcast: points of width 1, contexts to other points."""
+    for name, part in parts.items():
+        if not hasattr(part, "shape"):
+            raise ValueError(
+                f"`{name}` must be one tensor. Received: {type(part).__name__}."
+            )
     shapes = {name: part.shape for name, part in parts.items()}
     if None in [shape.rank for shape in shapes.values()]:
         return

@@ -381,7 +381,9 @@ class Flow(keras.Model):
         )
         worst = max(shares, key=shares.get, default=None)
         if worst is not None and shares[worst] > _MOST_OUTSIDE:
-            name = self._stage_names[1 + self.bijectors.index(worst)]
+            stages = zip(self._stage_names[1:], self.bijectors, strict=True)
+            # A chain in the list is one stage, of several bijectors.
+            name = next(n for n, b in stages if worst is b or worst in b.submodules)
             warnings.warn(
                 f"{shares[worst]:.1%} of the points lie outside the box of {name}, "
                 "where it is the identity and learns nothing. Remedy: a wider `box`, "

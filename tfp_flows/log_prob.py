@@ -64,7 +64,11 @@ class LogProb(keras.layers.Layer):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns `log_prob`, `(n,)`, in nats."""
         if isinstance(inputs, (list, tuple)):
-            inputs = dict(zip(("x", "context"), inputs, strict=True))
+            if len(inputs) > 2:
+                raise ValueError(
+                    f"Call with x or `[x, context]`. Received: {len(inputs)} inputs."
+                )
+            inputs = dict(zip(("x", "context"), inputs, strict=False))
         return self.flow(inputs, training=training)
 
     def get_config(self) -> dict[str, Any]:

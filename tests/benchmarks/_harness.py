@@ -8,8 +8,10 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import _methods
 import numpy as np
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -48,6 +50,24 @@ def run(script: str, folder: Path, method: str, seconds: float, seed: int) -> bo
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             print(f"{method} failed, code {done.returncode}: {last}", file=sys.stderr)
     return result.exists()
+
+
+def fit(
+    methods: dict[str, Callable], folder: Path, method: str, seconds: float, seed: int
+) -> None:
+    """Fits train.npy of a folder by a method of `_methods`, and scores test.npy."""
+    train, validation = split(np.load(folder / "train.npy"), seed)
+    clock = _methods.Clock(seconds)
+    score = methods[method](train, validation, clock, seed)
+    spent = clock.spent
+    save(folder, method, score(np.load(folder / "test.npy")), spent)
+
+
+def split(points: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns nine tenths of the points to train on, and one to choose by."""
+    points = np.random.default_rng(seed).permutation(points)
+    held_out = max(len(points) // 10, 1)
+    return points[held_out:], points[:held_out]
 
 
 def save(folder: Path, method: str, log_prob: np.ndarray, spent: float) -> None:

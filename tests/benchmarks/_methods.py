@@ -46,7 +46,11 @@ def standardized(method: Callable[..., Score]) -> Callable[..., Score]:
     def fit(train, validation, clock, seed, **options):
         shift, scale = train.mean(axis=0), train.std(axis=0)
         score = method(
-            (train - shift) / scale, (validation - shift) / scale, clock, seed, **options
+            (train - shift) / scale,
+            (validation - shift) / scale,
+            clock,
+            seed,
+            **options,
         )
         return lambda x: score((x - shift) / scale) - np.log(scale).sum()
 
@@ -183,9 +187,7 @@ def _fit_zuko(
     def keep():
         best.update((k, v.clone()) for k, v in flow.state_dict().items())
 
-    _train(
-        train, validation, clock, seed, step, score, keep, batch_size, decay=decay
-    )
+    _train(train, validation, clock, seed, step, score, keep, batch_size, decay=decay)
     flow.load_state_dict(best)
     return functools.partial(_in_chunks, score)
 
@@ -252,9 +254,7 @@ def flowjax_spline(
     def keep():
         state["best"] = state["params"]
 
-    _train(
-        train, validation, clock, seed, step, score, keep, batch_size, decay=decay
-    )
+    _train(train, validation, clock, seed, step, score, keep, batch_size, decay=decay)
     return functools.partial(_in_chunks, functools.partial(score, which="best"))
 
 

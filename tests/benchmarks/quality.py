@@ -93,29 +93,6 @@ def prepare(folder: Path, problem: str | Path, rows: int, seed: int) -> None:
     np.save(folder / "test.npy", test)
 
 
-# Fits
-
-
-def fit(folder: Path, method: str, seconds: float, seed: int) -> None:
-    """Fits one method to the problem in a folder, and writes how it scores.
-
-    Runs in a process of its own.
-    """
-    points = np.load(folder / "train.npy")
-    train, validation = split_validation(points, seed)
-    clock = _methods.Clock(seconds)
-    score = _methods.METHODS[method](train, validation, clock, seed)
-    spent = clock.spent
-    _harness.save(folder, method, score(np.load(folder / "test.npy")), spent)
-
-
-def split_validation(points: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns nine tenths to train on, and one to choose by."""
-    points = np.random.default_rng(seed).permutation(points)
-    held_out = max(len(points) // 10, 1)
-    return points[held_out:], points[:held_out]
-
-
 # Results
 
 
@@ -289,7 +266,7 @@ def arguments() -> argparse.Namespace:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--fit"]:
         where, which, budget, number = sys.argv[2:]
-        fit(Path(where), which, float(budget), int(number))
+        _harness.fit(_methods.METHODS, Path(where), which, float(budget), int(number))
     else:
         given = arguments()
         with tempfile.TemporaryDirectory() as temporary:

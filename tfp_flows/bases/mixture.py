@@ -1,35 +1,80 @@
 """Mixture: a learned mixture of normal or Student's t components, as a base."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Self
-
-import copy
 
 import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from tfp_flows import _checks
-from tfp_flows._checks import as_seed
+
+from tfp_flows import _checks, networks
 from tfp_flows.bijectors.base import broadcast_rows, register
 from tfp_flows.bijectors.parameters import Parameters
+from tfp_flows.serialization import decode_arguments, encode_arguments
 
 __all__ = ["Mixture"]
 
+tfb = tfp.bijectors
 tfd = tfp.distributions
 
+TAILS = ("normal", "student")
 
+# Degrees of freedom tried at the start, when there is data: from heavy to normal.
+_FREEDOMS = (2.0, 4.0, 8.0, 16.0, 64.0, 256.0)
+_LOOKED_AT = 4096  # points they are compared on
+
+# The least variance of a component in a fit to data, as a share of the data's.
+_LEAST_VARIANCE = 1e-6
+
+
+@register
 class Mixture(tfd.Distribution):
-    """Mixture of K components with full covariances; learned, warm-started from data.
+    """Mixture of K components with full covariances, all of it learned.
 
-    With U_k upper triangular, q_k = |(x - μ_k) U_k|² and w the softmax of logits::
+    With U_k upper triangular, q_k(x) = |(x - μ_k) U_k|² and w the softmax of logits::
 
-        log p(x) = log Σ_k w_k · |det U_k| · φ(q_k)
+        log p(x) = log Σ_k w_k · |det U_k| · φ_k(x)
+        φ_k = exp(-q_k / 2) / (2π)^{d/2}                                normal tails
+        φ_k = c(ν_k, d) · (1 + q_k / ν_k)^{-(ν_k + d) / 2}             Student's t
 
-    φ is the standard normal density of d dimensions, or with `tails="student"` that
-    of Student's t with ν_k degrees of freedom, learned too: then the flow's tails are
-    as heavy as the data's, where bijectors leave far points alone.
+    so that (U_k U_kᵀ)⁻¹ is the covariance of a normal component. Student's tails, with
+    ν_k degrees of freedom learned too, make those of a flow as heavy as the data's:
+    the bijectors leave points far out as they are.
+
+    `adapt`, or the first `fit` of a Flow on it, starts it from scikit-learn's
+    `GaussianMixture`: a flow of identities on top of that begins as good as the
+    mixture.
+
+    Args:
+      event_size: d, the width of the points.
+      components: K.
+      tails: "normal" or "student".
+      context_size: width of a context that all numbers depend on; 0 for none.
+      hidden: widths of the hidden layers of the context's network.
+      activation: of those layers.
+      seed: of the start: the draws of the centers and of the network's weights.
+      trainable: False freezes all weights.
+      dtype: "float32" or "float64".
+      name: as in TFP.
+
+    Raises:
+      ValueError: sizes that are not whole numbers ≥ 1, or unknown `tails`.
+
+    Example:
+      >>> import numpy as np
+      >>> points = np.concatenate([np.full((50, 1), -2.0), np.full((50, 1), 2.0)])
+      >>> points += 0.1 * np.random.default_rng(0).normal(size=(100, 1))
+      >>> mixture = Mixture(1, components=2, seed=0)
+      >>> mixture.adapt(points)
+      >>> sorted(mixture.means.numpy().round(1)[:, 0].tolist())
+      [-2.0, 2.0]
+
+    Source: Peel and McLachlan (2000), "Robust mixture modelling using the t
+    distribution", eq. 5; as a base, Papamakarios, Pavlakou and Murray (2017), "Masked
+    autoregressive flow", section 3.
     """
 
     def __init__(
@@ -46,81 +91,291 @@ class Mixture(tfd.Distribution):
         dtype: Any = "float32",
         name: str = "Mixture",
     ) -> None:
-        d = _checks.positive_int(event_size, "event_size")
-        k = _checks.positive_int(components, "components")
-        _checks.pick(tails, ("normal", "student"), "kind of tails")
-        seed = as_seed(seed)
+        event_size = _checks.positive_int(event_size, "event_size")
+        components = _checks.positive_int(components, "components")
+        tails = _checks.pick(tails, TAILS, "kind of tails")
+        context_size = _checks.size(context_size, "context_size")
+        hidden = networks.as_hidden(hidden)
+        activation = keras.activations.serialize(keras.activations.get(activation))
+        seed = _checks.as_seed(seed)
         dtype = tf.as_dtype(dtype)
-        parameters = dict(locals())
-        parameters.pop("self"), parameters.pop("__class__")
-        self.context_size = _checks.size(context_size, "context_size")
+        arguments = locals()
+        names = self._constructor_names()
         super().__init__(
             dtype=dtype,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
+            reparameterization_type=(
+                tfd.FULLY_REPARAMETERIZED
+                if components == 1
+                else tfd.NOT_REPARAMETERIZED
+            ),
             validate_args=False,
             allow_nan_stats=True,
-            parameters=parameters,
+            parameters={key: arguments[key] for key in names},
             name=name,
         )
-        self._size, self._components = d, k
-        self._context = None
+        d, k = event_size, components
+        centers = np.random.default_rng(seed).normal(size=(k, d))
         initial = {
             "logits": np.zeros(k),
-            "centers": np.random.default_rng(seed).normal(size=(k, d)) if k > 1 else np.zeros((k,d)),
+            "centers": centers if k > 1 else np.zeros((k, d)),
             "log_diagonal": np.zeros((k, d)),
             "upper": np.zeros((k, d * (d - 1) // 2)),
         }
         if tails == "student":
-            initial["log_freedom"] = np.full(k, math.log(30.0))
-        self._parameters_ = Parameters(
-            initial, context_size=context_size, hidden=hidden, activation=activation,
-            seed=seed, trainable=trainable, dtype=dtype,
+            initial["log_freedom"] = np.full(k, math.log(16.0))
+        self._numbers = Parameters(
+            initial,
+            context_size=context_size,
+            hidden=hidden,
+            activation=activation,
+            seed=seed,
+            trainable=trainable,
+            dtype=dtype,
         )
+        self._waits = tf.Variable(
+            tf.ones([], dtype), trainable=False, name="waits_for_data"
+        )
+        self._context: tf.Tensor | None = None
+
+    @classmethod
+    def _constructor_names(cls) -> tuple[str, ...]:
+        return (
+            "event_size",
+            "components",
+            "tails",
+            "context_size",
+            "hidden",
+            "activation",
+            "seed",
+            "trainable",
+            "dtype",
+            "name",
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments as plain data; weights are not in it."""
+        return encode_arguments(dict(self.parameters))
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Returns a new mixture from what `get_config` returned."""
+        return cls(**decode_arguments(config))
+
+    # Context
+
+    @property
+    def context_size(self) -> int:
+        """Width of the context; 0 for a mixture that takes none."""
+        return self.parameters["context_size"]
+
+    def given(self, context: Any) -> Self:
+        """Returns the mixture with the context bound, on the same weights.
+
+        Args:
+          context: `(..., context_size)`; its leading axes are the batch shape.
+        """
+        context = tf.convert_to_tensor(context, dtype=self.dtype)
+        if not self.context_size or context.shape[-1] != self.context_size:
+            raise ValueError(
+                f"`context` must have shape (..., {self.context_size}), for a mixture "
+                f"constructed with `context_size=`. Received: {context.shape}."
+            )
+        bound = copy.copy(self)
+        bound._context = context
+        return bound
+
+    # Starts
+
+    @property
+    def needs_adaptation(self) -> bool:
+        """Whether it has not been fitted to data yet; never with a context."""
+        return not self.context_size and bool(self._waits.numpy())
+
+    def adapt(self, z: Any) -> None:
+        """Starts from scikit-learn's mixture of points `(n, event_size)`.
+
+        Fewer components are used where there are fewer than two points for each.
+        """
+        from sklearn.mixture import GaussianMixture  # slow to import
+
+        if self.context_size:
+            return
+        z = np.asarray(z, np.float64)
+        k = max(1, min(self.parameters["components"], len(z) // 2))
+        least = _LEAST_VARIANCE * max(z.var(axis=0).max(), np.finfo(np.float32).tiny)
+        fitted = GaussianMixture(
+            k, reg_covar=least, random_state=self.parameters["seed"]
+        ).fit(z)
+        self.start(
+            fitted.weights_, fitted.means_, fitted.precisions_cholesky_, points=z
+        )
+
+    def start(
+        self,
+        weights: np.ndarray,
+        means: np.ndarray,
+        precisions_cholesky: np.ndarray,
+        *,
+        points: np.ndarray | None = None,
+    ) -> None:
+        """Sets all numbers from a Gaussian mixture of at most K components.
+
+        Args:
+          weights: `(k,)`, positive.
+          means: `(k, event_size)`.
+          precisions_cholesky: `(k, event_size, event_size)`, the U_k, as
+            `sklearn.mixture.GaussianMixture` has them.
+          points: `(n, event_size)`; choose the degrees of freedom to start from.
+        """
+        d, k = self.parameters["event_size"], self.parameters["components"]
+        spare = k - len(weights)
+        diagonal = np.einsum("kii->ki", precisions_cholesky)
+        shears = precisions_cholesky / diagonal[:, np.newaxis, :]
+        values = {
+            # Spare components have no weight, and so no gradient.
+            "logits": np.append(np.log(weights), np.full(spare, -1e4)),
+            "centers": np.append(means, np.zeros((spare, d)), 0),
+            "log_diagonal": np.append(np.log(diagonal), np.zeros((spare, d)), 0),
+            "upper": np.append(
+                shears[:, *np.triu_indices(d, 1)],
+                np.zeros((spare, d * (d - 1) // 2)),
+                0,
+            ),
+        }
+        for name, value in values.items():
+            self._numbers.variables_by_name[name].assign(value)
+        self._waits.assign(0.0)
+        freedom = self._numbers.variables_by_name.get("log_freedom")
+        if freedom is not None and points is not None:
+            some = tf.constant(points[:_LOOKED_AT], self.dtype)
+            found = {}
+            for nu in _FREEDOMS:
+                freedom.assign(tf.fill([k], tf.cast(math.log(nu), self.dtype)))
+                found[nu] = float(tf.reduce_mean(self.log_prob(some)))
+            best = math.log(max(found, key=found.get))
+            freedom.assign(tf.fill([k], tf.cast(best, self.dtype)))
+
+    def cut(self, components: int) -> Self:
+        """Returns a mixture of the first components alone, with weights of its own."""
+        given = {**self.parameters, "components": components}
+        mine = type(self)(**given)
+        for name, variable in self._numbers.variables_by_name.items():
+            mine._numbers.variables_by_name[name].assign(variable[:components])
+        mine._waits.assign(self._waits)
+        return mine
+
+    # Numbers
+
+    @property
+    def means(self) -> tf.Tensor:
+        """Centers μ of the components, `(..., K, event_size)`."""
+        return self._numbers(self._context)["centers"]
+
+    @property
+    def weights(self) -> tf.Tensor:
+        """Weights w of the components, `(..., K)`."""
+        return tf.nn.softmax(self._numbers(self._context)["logits"])
+
+    @property
+    def covariances(self) -> tf.Tensor:
+        """Matrices (U Uᵀ)⁻¹ of the components, `(..., K, event_size, event_size)`."""
+        inverse = self._inverses(self._numbers(self._context))
+        return tf.linalg.matmul(inverse, inverse, transpose_a=True)
+
+    def _matrices(self, numbers: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Returns the U, `(..., K, d, d)`."""
+        d = self.parameters["event_size"]
         rows, columns = np.triu_indices(d, 1)
-        # Where entry e of `upper` goes, as a matrix: a scatter without a scatter.
-        place = np.zeros((d * (d - 1) // 2, d * d))
+        # Which entry goes where, as a matrix: a product is faster than a scatter.
+        place = np.zeros((len(rows), d * d))
         place[np.arange(len(rows)), rows * d + columns] = 1
-        self._place = place
+        upper = numbers["upper"]
+        flat = tf.matmul(
+            tf.reshape(upper, [-1, len(rows)]), tf.constant(place, self.dtype)
+        )
+        shape = tf.concat([tf.shape(upper)[:-1], [d, d]], 0)
+        shears = tf.eye(d, dtype=self.dtype) + tf.reshape(flat, shape)
+        shears = tf.ensure_shape(shears, [*upper.shape[:-1], d, d])
+        return shears * tf.exp(numbers["log_diagonal"])[..., tf.newaxis, :]
 
-    def _event_shape(self):
-        return tf.TensorShape([self._size])
+    def _inverses(self, numbers: dict[str, tf.Tensor]) -> tf.Tensor:
+        u = self._matrices(numbers)
+        eye = tf.eye(u.shape[-1], batch_shape=tf.shape(u)[:-2], dtype=self.dtype)
+        return tf.linalg.triangular_solve(u, eye, lower=False)
 
-    def _event_shape_tensor(self):
-        return tf.constant([self._size])
+    # What TFP calls
 
-    def _batch_shape(self):
-        return tf.TensorShape([])
+    def _event_shape(self) -> tf.TensorShape:
+        return tf.TensorShape([self.parameters["event_size"]])
 
-    def _batch_shape_tensor(self):
-        return tf.constant([], tf.int32)
+    def _event_shape_tensor(self) -> tf.Tensor:
+        return tf.constant([self.parameters["event_size"]])
 
-    def _default_event_space_bijector(self):
-        return tfp.bijectors.Identity()
+    def _batch_shape(self) -> tf.TensorShape:
+        return tf.TensorShape([]) if self._context is None else self._context.shape[:-1]
 
-    def _matrices(self, p):
-        d, k = self._size, self._components
-        diag = tf.exp(p["log_diagonal"])
-        u = tf.linalg.diag(diag)
-        if d > 1:
-            off = tf.matmul(p["upper"], tf.constant(self._place, self.dtype))
-            u += tf.reshape(off * tf.repeat(diag,d,axis=-1), [k, d, d])
-        return u
+    def _batch_shape_tensor(self) -> tf.Tensor:
+        if self._context is None:
+            return tf.zeros([0], tf.int32)
+        return tf.shape(self._context)[:-1]
 
-    def _log_prob(self, x):
-        p = self._parameters_(self._context)
-        d, k = self._size, self._components
-        u = self._matrices(p)
-        m = tf.einsum("kd,kde->ke", p["centers"], u)
-        flat = tf.reshape(x, [-1, d])
-        z = tf.matmul(flat, tf.reshape(tf.transpose(u, [1, 0, 2]), [d, k * d]))
-        z = tf.reshape(z - tf.reshape(m, [-1]), [-1, k, d])
-        q = tf.reduce_sum(z * z, -1)
-        log_det = tf.reduce_sum(p["log_diagonal"], -1)
-        lw = tf.nn.log_softmax(p["logits"])
-        if "log_freedom" in p:
-            nu = 1.0 + tf.exp(p["log_freedom"])
-            c = tf.math.lgamma((nu + d) / 2) - tf.math.lgamma(nu / 2) - d / 2 * tf.math.log(nu * math.pi)
-            l = c - (nu + d) / 2 * tf.math.log1p(q / nu)
+    def _default_event_space_bijector(self) -> tfb.Bijector:
+        return tfb.Identity()
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any, num_classes: Any = None) -> dict:
+        return {}
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        d, k = self.parameters["event_size"], self.parameters["components"]
+        if self._context is None:
+            numbers = self._numbers()
+            u = self._matrices(numbers)
+            # One product for all points and components.
+            wide = tf.reshape(tf.transpose(u, [1, 0, 2]), [d, k * d])
+            moved = tf.reshape(tf.einsum("kd,kde->ke", numbers["centers"], u), [-1])
+            z = tf.matmul(tf.reshape(x, [-1, d]), wide) - moved
+            z = tf.reshape(z, tf.concat([tf.shape(x)[:-1], [k, d]], 0))
         else:
-            l = -0.5 * q - d / 2 * math.log(2 * math.pi)
-        return tf.reshape(tf.reduce_logsumexp(lw + log_det + l, -1), tf.shape(x)[:-1])
+            x = broadcast_rows(x, self._context)
+            numbers = self._numbers(broadcast_rows(self._context, x))
+            away = x[..., tf.newaxis, :] - numbers["centers"]
+            z = tf.einsum("...kd,...kde->...ke", away, self._matrices(numbers))
+        log_weights = tf.nn.log_softmax(numbers["logits"])
+        log_det = tf.reduce_sum(numbers["log_diagonal"], -1)
+        return tf.reduce_logsumexp(
+            log_weights + log_det + self._log_kernel(z, numbers), -1
+        )
+
+    def _log_kernel(self, z: tf.Tensor, numbers: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Returns log φ of standardized differences, `(..., K)`."""
+        d = self.parameters["event_size"]
+        q = tf.reduce_sum(z * z, -1)
+        if self.parameters["tails"] == "normal":
+            return -0.5 * (q + d * math.log(2 * math.pi))
+        nu = tf.exp(numbers["log_freedom"])
+        log_scale = (
+            tf.math.lgamma((nu + d) / 2)
+            - tf.math.lgamma(nu / 2)
+            - d / 2 * (tf.math.log(nu) + math.log(math.pi))
+        )
+        return log_scale - (nu + d) / 2 * tf.math.log1p(q / nu)
+
+    def _sample_n(self, n: Any, seed: Any = None) -> tf.Tensor:
+        d, k = self.parameters["event_size"], self.parameters["components"]
+        numbers = self._numbers(self._context)
+        shape = tf.concat([[n], self._batch_shape_tensor()], 0)
+        seeds = tfp.random.split_seed(seed, n=3, salt="Mixture")
+        normal = tf.random.stateless_normal(
+            tf.concat([shape, [1, d]], 0), seeds[0], dtype=self.dtype
+        )
+        chosen = tfd.OneHotCategorical(logits=numbers["logits"], dtype=self.dtype)
+        which = chosen.sample(n, seed=seeds[1])[..., tf.newaxis]  # (n, ..., K, 1)
+        if self.parameters["tails"] == "student":
+            nu = tf.reduce_sum(tf.exp(numbers["log_freedom"]) * which[..., 0], -1)
+            chi2 = tfd.Chi2(nu).sample(seed=seeds[2])
+            normal *= tf.sqrt(nu / chi2)[..., tf.newaxis, tf.newaxis]
+        # Rows of every component; the chosen one is kept.
+        every = tf.einsum("...ld,...kde->...ke", normal, self._inverses(numbers))
+        every = tf.ensure_shape(every + numbers["centers"], [*every.shape[:-2], k, d])
+        return tf.reduce_sum(every * which, -2)

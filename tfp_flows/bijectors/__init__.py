@@ -1,30 +1,41 @@
 """Bijectors of TFP's kind, for Keras 3: each also usable without a Flow."""
 
 from tfp_flows.bijectors.act_norm import ActNorm
+from tfp_flows.bijectors.autoregressive import IAF, MaskedAutoregressive
+from tfp_flows.bijectors.autoregressive_spline import AutoregressiveSpline
+from tfp_flows.bijectors.bounded import Bounded
 from tfp_flows.bijectors.coupling import AdditiveCoupling, AffineCoupling
 from tfp_flows.bijectors.householder import Householder
 from tfp_flows.bijectors.leaky_relu import LeakyReLU
 from tfp_flows.bijectors.lu_linear import LULinear
 from tfp_flows.bijectors.mixture_cdf import MixtureCDF
+from tfp_flows.bijectors.mixture_cdf_coupling import MixtureCDFCoupling
 from tfp_flows.bijectors.permute import Permute, Shuffle
 from tfp_flows.bijectors.rotation import Rotation, Rotation2D
 from tfp_flows.bijectors.shift_and_cube import ShiftAndCube
+from tfp_flows.bijectors.spline import Spline
 from tfp_flows.bijectors.spline_coupling import SplineCoupling
 from tfp_flows.bijectors.standardize import Standardize
 
 __all__ = [
+    "IAF",
     "ActNorm",
     "AdditiveCoupling",
     "AffineCoupling",
+    "AutoregressiveSpline",
+    "Bounded",
     "Householder",
     "LULinear",
     "LeakyReLU",
+    "MaskedAutoregressive",
     "MixtureCDF",
+    "MixtureCDFCoupling",
     "Permute",
     "Rotation",
     "Rotation2D",
     "ShiftAndCube",
     "Shuffle",
+    "Spline",
     "SplineCoupling",
     "Standardize",
 ]

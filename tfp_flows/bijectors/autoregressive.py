@@ -17,6 +17,8 @@ __all__ = ["IAF", "MaskedAutoregressive"]
 # From here on, passes of the network in a row are told of.
 _MANY_PASSES = 128
 
+_MASKED = (networks.MaskedMLP, networks.MaskedResidualMLP)
+
 
 class Autoregressive(Bijector):
     """Base of autoregressive bijectors: the order, the masked network, both passes.
@@ -93,12 +95,11 @@ class Autoregressive(Bijector):
 
     def _check_network(self, event_size: int, dtype: tf.DType) -> None:
         """Raises where a user's network looks at what comes later in the order."""
-        if getattr(self._network, "order", self._order.tolist()) != (
-            self._order.tolist()
-        ):
+        order = self._order.tolist()
+        if isinstance(self._network, _MASKED) and self._network.order != order:
             raise ValueError(
-                f"`network` has the order {self._network.order}, the bijector has "
-                f"{self._order.tolist()}. Remedy: give both the same."
+                "`network` and the bijector must have one order. Received: "
+                f"{self._network.order} and {order}."
             )
         rng = np.random.default_rng(0)
         point, other = rng.standard_normal((2, event_size))
@@ -120,7 +121,7 @@ class Autoregressive(Bijector):
             place = int(np.argmax(wrong.any(-1)))
             raise ValueError(
                 "`network` must give each variable outputs that depend on those before "
-                f"it in the order, {self._order.tolist()}, alone. Those of variable "
+                f"it in the order, {order}, alone. Those of variable "
                 f"{self._order[place]} depend on more. Remedy: networks.MaskedMLP with "
                 "this order."
             )
@@ -198,7 +199,8 @@ class Autoregressive(Bijector):
             found, log_slope = self._transform(
                 tf.gather(v, i, axis=1)[:, tf.newaxis],
                 self._steering_of(i, u, context),
-                [tf.gather(weight, i)[tf.newaxis] for weight in own],
+                # Along axis 1, since along axis 0 the gradients would be sparse.
+                [tf.gather(weight[tf.newaxis], i, axis=1) for weight in own],
                 solve=True,
             )
             u = tf.where(tf.range(size, dtype=i.dtype) == i, found, u)
@@ -218,8 +220,7 @@ class Autoregressive(Bijector):
     ) -> tf.Tensor:
         """Returns what steers coordinate i, `(n, 1, _steering_size)`."""
         inputs = self._inputs(u, context)
-        ours = (networks.MaskedMLP, networks.MaskedResidualMLP)
-        if isinstance(self._network, ours):  # can leave the other outputs out
+        if isinstance(self._network, _MASKED):  # can leave out the other outputs
             steering = self._network(inputs, variable=i)
         else:
             steering = tf.gather(self._network(inputs), i, axis=1)

@@ -1,4 +1,4 @@
-"""AutoregressiveSpline: bends each coordinate by a spline that those before it choose."""
+"""AutoregressiveSpline: bends each coordinate by a spline chosen by those before."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +14,9 @@ from tfp_flows.bijectors.rational_quadratic import spline, steering_size
 
 __all__ = ["AutoregressiveSpline"]
 
+# As in `SplineCoupling`.
+_MOST_LOG_SCALE = 3.0
+
 
 @register
 class AutoregressiveSpline(Autoregressive):
@@ -24,6 +27,12 @@ class AutoregressiveSpline(Autoregressive):
 
         x_i = g_i(y_i),    g_i chosen by network(y_1, …, y_{i-1})
         log|det ∂x/∂y| = Σ log g_i'(y_i)
+
+    With `affine` the network also scales and shifts, by s = 3 tanh(s'/3) and t::
+
+        x_i = g_i((y_i - t_i) · exp(-s_i)),    log|det ∂x/∂y| = Σ log g_i' - s_i
+
+    which a spline alone must imitate by moving all its bins.
 
     The inverse, which training uses, takes one pass of the network; forward, which
     sampling uses, takes one after the other for each of the d coordinates, and solves
@@ -40,6 +49,7 @@ class AutoregressiveSpline(Autoregressive):
         that reach it, at `Flow.adapt` or the first `fit` (it covers 99.9% of them,
         and a tenth more on either side; [-5, 5] before that); or b for [-b, b], or
         (low, high).
+      affine: also scale and shift; not for angles.
       circular: all coordinates are angles in radians, and -π and π are one point: the
         splines agree there and are turned by a phase, the box is [-π, π), and the
         network sees cosines and sines.
@@ -49,9 +59,9 @@ class AutoregressiveSpline(Autoregressive):
       residual: whether the hidden layers are residual blocks, of one width, such as
         (64, 64) for two.
       network: any Keras layer from `(n, d + context_size)`, or `(n, 2d +
-        context_size)` for angles, to `(n, d, 3K - 1)`, or 3K + 1 for angles, where
-        the outputs for a coordinate depend on those before it alone; in place of
-        `hidden`, `activation`, `residual` and `identity_start`.
+        context_size)` for angles, to `(n, d, 3K - 1)`, with `affine` 3K + 1, for
+        angles 3K + 1, where the outputs for a coordinate depend on those before it
+        alone; in place of `hidden`, `activation`, `residual` and `identity_start`.
       identity_start: begin with y = x, by zeros in the network's last layer; else it
         begins at random.
       seed: of the initial weights; drawn when None.
@@ -86,6 +96,7 @@ class AutoregressiveSpline(Autoregressive):
         *,
         bins: int = 8,
         box: str | float | tuple[float, float] = "data",
+        affine: bool = False,
         circular: bool = False,
         hidden: Sequence[int] = (64, 64),
         activation: str | Callable = "relu",
@@ -102,12 +113,15 @@ class AutoregressiveSpline(Autoregressive):
         if bins < 2:
             raise ValueError(f"`bins` must be at least 2. Received: {bins}.")
         box = as_box(box)
+        if affine and circular:
+            raise ValueError("`affine` must be False for angles.")
         super().__init__(locals())
 
     @property
     def _steering_size(self) -> int:
         given = self.parameters
-        return steering_size(given["bins"], circular=given["circular"])
+        size = steering_size(given["bins"], circular=given["circular"])
+        return size + 2 * given["affine"]
 
     @property
     def _features_each(self) -> int:
@@ -146,9 +160,10 @@ class AutoregressiveSpline(Autoregressive):
           y: `(..., event_size)`.
 
         Returns:
-          Booleans `(...)`.
+          Booleans `(...)`; never True for angles.
         """
-        return tf.reduce_any(self._box.is_outside(y), -1)
+        outside = tf.reduce_any(self._box.is_outside(y), -1)
+        return tf.zeros_like(outside) if self.parameters["circular"] else outside
 
     def _transform(
         self,
@@ -158,10 +173,22 @@ class AutoregressiveSpline(Autoregressive):
         solve: bool,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         low, width = own_weights
+        affine = self.parameters["affine"]
+        if affine:
+            raw, shift = tf.unstack(steering[..., :2], axis=-1)
+            log_scale = _MOST_LOG_SCALE * tf.tanh(raw / _MOST_LOG_SCALE)
+            steering = steering[..., 2:]
+        if affine and not solve:
+            u = (u - shift) * tf.exp(-log_scale)
         bent, log_slopes = spline(
             (u - low) / width,
             steering,
             circular=self.parameters["circular"],
             invert=solve,
         )
-        return low + width * bent, log_slopes
+        bent = low + width * bent
+        if not affine:
+            return bent, log_slopes
+        if solve:
+            return bent * tf.exp(log_scale) + shift, log_slopes + log_scale
+        return bent, log_slopes - log_scale

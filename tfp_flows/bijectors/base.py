@@ -134,7 +134,7 @@ class Bijector(tfb.Bijector):
         if context.shape.rank == 0 or context.shape[-1] != self.context_size:
             raise ValueError(
                 f"`context` must have shape (..., {self.context_size}). "
-                f"Received shape {tuple(context.shape)}."
+                f"Received shape {context.shape}."
             )
         bound = copy.copy(self)
         bound._unbound = self

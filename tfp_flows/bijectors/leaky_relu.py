@@ -1,12 +1,15 @@
 """LeakyReLU: an invertible kink at zero, with a learned slope below it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows import networks
 from tfp_flows._checks import as_seed
-from tfp_flows.bijectors.base import Bijector, is_given, learnable, register
+from tfp_flows.bijectors.base import Bijector, is_given, register
+from tfp_flows.bijectors.parameters import Parameters, check_given
 
 __all__ = ["LeakyReLU"]
 
@@ -33,13 +36,17 @@ class LeakyReLU(Bijector):
       slope: a > 0, one number or one a coordinate, shape `()` or `(event_size,)`;
         learned. A variable or tensor is used as it is, and must stay positive by
         itself (`tfp.util.TransformedVariable`). Drawn from Uniform(0, 0.9) when None.
-      seed: of the draw, when `slope` is None.
+      hidden: widths of the hidden layers of the network that maps a context to what
+        is added to log a.
+      seed: of the draw, when `slope` is None, and of that network.
+      context_size: width of a context that a depends on; 0 for none.
       trainable: False freezes the slope.
       dtype: float32 or float64; that of the first input when None.
       name: as in TFP.
 
     Raises:
-      ValueError: a slope that is not positive, or not one a coordinate.
+      ValueError: a slope that is not positive, or not one a coordinate; or that is a
+        variable or tensor, and there is a context.
 
     Example:
       >>> import numpy as np
@@ -59,11 +66,17 @@ class LeakyReLU(Bijector):
         self,
         slope: Any = None,
         *,
+        hidden: Sequence[int] = (64, 64),
         seed: int | None = None,
+        context_size: int = 0,
         trainable: bool = True,
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
+        check_given(slope, "slope", context_size)
+        hidden = networks.as_hidden(hidden)
+        if context_size:
+            seed = as_seed(seed)
         if slope is None:
             # 1 - U lies in (0, 1], which keeps the slope off zero.
             generator = np.random.default_rng(as_seed(seed))
@@ -76,7 +89,6 @@ class LeakyReLU(Bijector):
                     f"Received: {slope!r}."
                 )
         super().__init__(locals(), event_ndims=0, dtype=dtype, name=name)
-        self._trainable = trainable
         self._slope = slope
 
     @property
@@ -92,22 +104,34 @@ class LeakyReLU(Bijector):
                 f"`slope` must have shape () or ({event_size},) for points of width "
                 f"{event_size}. Received shape {shape}."
             )
+        given = self.parameters
+        name, value = "slope", self._slope
         if not is_given(self._slope):
-            self._log_slope = learnable(
-                np.log(self._slope), dtype, trainable=self._trainable, name="log_slope"
-            )
+            name, value = "log_slope", np.log(self._slope)
+        self._learned = Parameters(
+            {name: value},
+            context_size=self.context_size,
+            hidden=given["hidden"],
+            seed=given["seed"],
+            trainable=given["trainable"],
+            dtype=dtype,
+        )
 
     def _check_width(self, width: int | None) -> None:
         if self.required_event_size is not None:
             super()._check_width(width)
 
-    def _current_log_slope(self) -> tf.Tensor:
+    def _log_slope_at(self, x: tf.Tensor) -> tf.Tensor:
+        context = self._context_at(x)
+        (value,) = self._learned(context).values()
         if is_given(self._slope):
-            return tf.math.log(tf.convert_to_tensor(self._slope))
-        return tf.convert_to_tensor(self._log_slope)
+            return tf.math.log(value)
+        if context is not None and not np.shape(self._slope):
+            return value[..., tf.newaxis]  # one slope for all coordinates of a point
+        return value
 
     def _scaled(self, x: tf.Tensor, sign: int) -> tuple[tf.Tensor, tf.Tensor]:
-        log_slope = sign * self._current_log_slope()
+        log_slope = sign * self._log_slope_at(x)
         y = x * tf.where(x < 0, tf.exp(log_slope), tf.ones([], x.dtype))
         return y, log_slope * _is_negative(x)
 

@@ -1,20 +1,19 @@
 """MixtureCDF: the distribution function of a learned mixture, elementwise."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _checks
+from tfp_flows import _checks, networks
 from tfp_flows.bijectors.base import Bijector, register
+from tfp_flows.bijectors.mixtures import GaussianMixture, bracketed_root
+from tfp_flows.bijectors.parameters import Parameters
 
 __all__ = ["MixtureCDF"]
-
-# Enough for a bracket of 1e9 widths to shrink below one float64 spacing; the
-# iteration ends when every point has converged, commonly after about ten.
-_MAX_ITERATIONS = 100
 
 
 @register
@@ -40,6 +39,10 @@ class MixtureCDF(Bijector):
     Args:
       components: K ≥ 1. Their means start evenly over [-3, 3], with standard
         deviations equal to the spacing and equal weights.
+      hidden: widths of the hidden layers of the network that maps a context to what
+        is added to the logits, the means and log σ.
+      seed: of that network; drawn when None.
+      context_size: width of a context that the mixture depends on; 0 for none.
       trainable: False freezes all weights.
       dtype: float32 or float64; that of the first input when None.
       name: as in TFP.
@@ -63,98 +66,79 @@ class MixtureCDF(Bijector):
         self,
         components: int = 8,
         *,
+        hidden: Sequence[int] = (64, 64),
+        seed: int | None = None,
+        context_size: int = 0,
         trainable: bool = True,
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
         components = _checks.positive_int(components, "components")
+        hidden = networks.as_hidden(hidden)
+        if context_size:
+            seed = _checks.as_seed(seed)
         super().__init__(locals(), dtype=dtype, name=name)
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
-        count = self.parameters["components"]
+        given = self.parameters
+        count = given["components"]
         means = np.linspace(-3.0, 3.0, count) if count > 1 else np.zeros(1)
         spacing = 6.0 / (count - 1) if count > 1 else 1.0
-
-        def variable(row: np.ndarray, name: str) -> tf.Variable:
-            return tf.Variable(
-                np.tile(row, (event_size, 1)).astype(dtype.as_numpy_dtype),
-                trainable=self.parameters["trainable"],
-                name=name,
-            )
-
-        self._logits = variable(np.zeros(count), "logits")
-        self._means = variable(means, "means")
-        self._log_scales = variable(np.full(count, math.log(spacing)), "log_scales")
+        rows = {
+            "logits": np.zeros(count),
+            "means": means,
+            "log_scales": np.full(count, math.log(spacing)),
+        }
+        self._learned = Parameters(
+            {name: np.tile(row, (event_size, 1)) for name, row in rows.items()},
+            context_size=self.context_size,
+            hidden=given["hidden"],
+            seed=given["seed"],
+            trainable=given["trainable"],
+            dtype=dtype,
+        )
 
     @property
     def mixture(self) -> tfp.distributions.MixtureSameFamily:
         """The mixture whose CDF this is, with batch shape `(event_size,)`.
 
+        With a context bound, the batch shape is `(*context.shape[:-1], event_size)`.
+
         Raises:
-          ValueError: the weights do not exist yet.
+          ValueError: the weights do not exist yet, or the context is not bound.
         """
         if self.event_size is None:
             raise ValueError("The mixture exists after `build(event_size)`.")
+        if self.context_size and self._context is None:
+            raise ValueError("There is one for each context: `given(context).mixture`.")
+        context = self._context
+        learned = self._learned(None if context is None else tf.cast(context, self.dtype))
         tfd = tfp.distributions
         return tfd.MixtureSameFamily(
-            tfd.Categorical(logits=self._logits),
-            tfd.Normal(self._means, tf.exp(self._log_scales)),
+            tfd.Categorical(logits=learned["logits"]),
+            tfd.Normal(learned["means"], tf.exp(learned["log_scales"])),
         )
 
-    def _standardized(self, x: tf.Tensor) -> tf.Tensor:
-        return (x[..., tf.newaxis] - self._means) * tf.exp(-self._log_scales)
-
-    def _log_cdf(self, x: tf.Tensor, sign: int = 1) -> tf.Tensor:
-        """Returns log F(x), or log(1 - F(x)) for `sign=-1`."""
-        log_parts = tfp.distributions.Normal(
-            tf.zeros([], x.dtype), tf.ones([], x.dtype)
-        ).log_cdf(sign * self._standardized(x))
-        return tf.reduce_logsumexp(tf.nn.log_softmax(self._logits) + log_parts, -1)
-
-    def _log_pdf(self, x: tf.Tensor) -> tf.Tensor:
-        z = self._standardized(x)
-        log_parts = -0.5 * z**2 - self._log_scales - 0.5 * math.log(2 * math.pi)
-        return tf.reduce_logsumexp(tf.nn.log_softmax(self._logits) + log_parts, -1)
+    def _mixture_at(self, points: tf.Tensor) -> GaussianMixture:
+        return GaussianMixture(**self._learned(self._context_at(points)))
 
     def _forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        y = tf.exp(self._log_cdf(x))
+        mixture = self._mixture_at(x)
+        y = tf.exp(mixture.log_cdf(x))
         # Kept inside (0, 1) without a kink in the gradient.
         y += tf.stop_gradient(_inside(y) - y)
-        return y, tf.reduce_sum(self._log_pdf(x), -1)
+        return y, tf.reduce_sum(mixture.log_pdf(x), -1)
 
     def _inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        x = self._quantile(y)
-        return x, -tf.reduce_sum(self._log_pdf(x), -1)
-
-    def _quantile(self, y: tf.Tensor) -> tf.Tensor:
-        """Returns the root of F(x) = y, differentiable in y and the weights."""
+        mixture = self._mixture_at(y)
         outside = (y < 0) | (y > 1)
         y += tf.stop_gradient(_inside(y) - y)
-        target = tf.math.log(y) - tf.math.log1p(-y)
-
-        def excess(x: tf.Tensor) -> tf.Tensor:
-            # In log-odds F is nearly straight in both tails.
-            return self._log_cdf(x) - self._log_cdf(x, -1) - target
-
-        # Each component alone would put y at its own quantile: F lies between.
-        quantiles = self._means + tf.exp(self._log_scales) * tf.math.ndtri(
-            tf.stop_gradient(y)[..., tf.newaxis]
-        )
-        low, high = tf.reduce_min(quantiles, -1), tf.reduce_max(quantiles, -1)
-        margin = 1e-3 * (1 + tf.abs(low) + tf.abs(high))
-        root = tfp.math.find_root_chandrupatla(
-            excess,
-            tf.stop_gradient(low - margin),
-            tf.stop_gradient(high + margin),
-            position_tolerance=0.0,
-            max_iterations=_MAX_ITERATIONS,
-        ).estimated_root
-        root = tf.ensure_shape(tf.stop_gradient(root), y.shape)
-        # One Newton step changes the root by less than its error, and carries the
-        # gradient: dx = -(∂excess/∂θ dθ - dtarget) / (∂excess/∂x).
-        log_slope = self._log_pdf(root) - self._log_cdf(root) - self._log_cdf(root, -1)
-        x = root - excess(root) * tf.stop_gradient(tf.exp(-log_slope))
-        return tf.where(outside, tf.constant(math.nan, x.dtype), x)
+        # In log-odds F is nearly straight in both tails.
+        log_odds = tf.math.log(y) - tf.math.log1p(-y)
+        bracket = mixture.quantiles(tf.math.ndtri(y))
+        x = bracketed_root(mixture.log_odds, mixture.log_slope, log_odds, *bracket)
+        x = tf.where(outside, tf.constant(math.nan, x.dtype), x)
+        return x, -tf.reduce_sum(mixture.log_pdf(x), -1)
 
 
 def _inside(y: tf.Tensor) -> tf.Tensor:

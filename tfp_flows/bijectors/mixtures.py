@@ -1,18 +1,19 @@
 """Mixtures on the real line: distribution functions, densities and quantiles, in logs."""
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-__all__ = ["GaussianMixture", "LogisticMixture"]
+__all__ = ["GaussianMixture", "LogisticMixture", "bracketed_root"]
 
 # Enough for a bracket of 1e9 widths to shrink below one float64 spacing; the
 # iteration ends when every point has converged, commonly after about ten.
 _MAX_ITERATIONS = 100
 
-# Where F is flatter than this, between components far apart, rounding alone decides
-# where the root lies; the reciprocal would overflow.
+# Where a function is flatter than this, as F between components far apart, rounding
+# alone decides where the root lies; the reciprocal would overflow.
 _LEAST_LOG_SLOPE = -60.0
 
 
@@ -59,42 +60,23 @@ class _Mixture:
         return tf.reduce_logsumexp(self._log_weights + log_parts, -1)
 
     def log_odds(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns log F(x) - log(1 - F(x)), which is nearly straight in both tails."""
+        """Returns log F(x) - log(1 - F(x)), nearly straight in both tails."""
         return self.log_cdf(x) - self.log_survival(x)
 
     def log_slope(self, x: tf.Tensor) -> tf.Tensor:
         """Returns the logarithm of the derivative of the log-odds."""
         return self.log_pdf(x) - self.log_cdf(x) - self.log_survival(x)
 
-    def quantile(self, log_odds: tf.Tensor, of_kernel: tf.Tensor) -> tf.Tensor:
-        """Returns the x of these log-odds, differentiable in them and the parameters.
+    def quantiles(self, of_kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns two numbers that the mixture's own quantile lies between.
+
+        They are the extremes of what each component alone would have.
 
         Args:
-          log_odds: `(...)`.
-          of_kernel: the quantile of the kernel itself at these log-odds.
+          of_kernel: the quantile of the kernel.
         """
-        target = tf.stop_gradient(log_odds)
-        # Each component alone would have its own quantile: that of F lies between.
-        quantiles = tf.stop_gradient(
-            self._means + tf.exp(self._log_scales) * of_kernel[..., tf.newaxis]
-        )
-        low, high = tf.reduce_min(quantiles, -1), tf.reduce_max(quantiles, -1)
-        margin = 1e-3 * (1 + tf.abs(low) + tf.abs(high))
-        root = tfp.math.find_root_chandrupatla(
-            lambda x: self.log_odds(x) - target,
-            low - margin,
-            high + margin,
-            position_tolerance=0.0,
-            max_iterations=_MAX_ITERATIONS,
-        ).estimated_root
-        root = tf.ensure_shape(tf.stop_gradient(root), log_odds.shape)
-        # Nothing is added to the root but its gradient, by the implicit function
-        # theorem: dx = (dlog_odds - ∂log_odds(x)/∂θ dθ) / (∂log_odds(x)/∂x).
-        error = log_odds - self.log_odds(root)
-        log_slope = tf.maximum(self.log_slope(root), _LEAST_LOG_SLOPE)
-        return root + (error - tf.stop_gradient(error)) * tf.stop_gradient(
-            tf.exp(-log_slope)
-        )
+        each = self._means + tf.exp(self._log_scales) * of_kernel[..., tf.newaxis]
+        return tf.reduce_min(each, -1), tf.reduce_max(each, -1)
 
 
 class GaussianMixture(_Mixture):
@@ -130,3 +112,36 @@ class LogisticMixture(_Mixture):
         parts = tf.concat([below, above], -1)
         log_scales = tf.concat([self._log_scales, self._log_scales], -1)
         return tf.reduce_logsumexp(parts - log_scales, -1)
+
+
+def bracketed_root(
+    function: Callable[[tf.Tensor], tf.Tensor],
+    log_slope: Callable[[tf.Tensor], tf.Tensor],
+    y: tf.Tensor,
+    low: tf.Tensor,
+    high: tf.Tensor,
+) -> tf.Tensor:
+    """Returns the x with function(x) = y, differentiable in y and the parameters.
+
+    Args:
+      function: increasing, number by number.
+      log_slope: the logarithm of its derivative.
+      y: `(...)`.
+      low: no more than x.
+      high: no less than x.
+    """
+    target, low, high = (tf.stop_gradient(t) for t in (y, low, high))
+    margin = 1e-3 * (1 + tf.abs(low) + tf.abs(high))
+    root = tfp.math.find_root_chandrupatla(
+        lambda x: function(x) - target,
+        low - margin,
+        high + margin,
+        position_tolerance=0.0,
+        max_iterations=_MAX_ITERATIONS,
+    ).estimated_root
+    root = tf.ensure_shape(tf.stop_gradient(root), y.shape)
+    # Nothing is added to the root but its gradient, by the implicit function theorem:
+    # dx = (dy - ∂function/∂θ dθ) / (∂function/∂x).
+    error = y - function(root)
+    steepness = tf.exp(-tf.maximum(log_slope(root), _LEAST_LOG_SLOPE))
+    return root + (error - tf.stop_gradient(error)) * tf.stop_gradient(steepness)

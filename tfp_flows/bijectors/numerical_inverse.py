@@ -216,22 +216,12 @@ def _newton(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns roots, and which of them are within the tolerance."""
     eps = np.finfo(y.dtype.as_numpy_dtype).eps
+    fractions = tf.constant(_FRACTIONS, y.dtype)
+    infinity = tf.constant(math.inf, y.dtype)
 
-    def distance(value: tf.Tensor) -> tf.Tensor:
-        off = tf.reduce_max(tf.abs(value - y), -1)
-        return tf.where(tf.math.is_finite(off), off, tf.constant(math.inf, y.dtype))
-
-    def nearest(x: tf.Tensor, candidates: list[tf.Tensor]) -> tuple[tf.Tensor, ...]:
-        off = distance(function(x))
-        improved = tf.zeros_like(off, tf.bool)
-        stacked = tf.stack(candidates)
-        for candidate, value in zip(
-            candidates, tf.unstack(distance(function(stacked))), strict=True
-        ):
-            better = value < off
-            x = tf.where(better[..., tf.newaxis], candidate, x)
-            off, improved = tf.where(better, value, off), improved | better
-        return x, improved
+    def size(residual: tf.Tensor) -> tf.Tensor:
+        largest = tf.reduce_max(tf.abs(residual), -1)
+        return tf.where(tf.math.is_finite(largest), largest, infinity)
 
     def step(
         i: tf.Tensor, x: tf.Tensor, error: tf.Tensor, scale: tf.Tensor
@@ -243,24 +233,30 @@ def _newton(
         relative = tf.reduce_max(tf.abs(full), -1) / (1 + tf.reduce_max(tf.abs(x), -1))
         exact = tf.reduce_all(tf.abs(residual) <= 4 * eps * tf.abs(y), -1)
         estimate = tf.where(exact, tf.zeros_like(relative), relative)
-        estimate = tf.where(regular, estimate, tf.constant(math.inf, y.dtype))
-        moved, improved = nearest(
-            x, [x - a * scale[..., tf.newaxis] * full for a in _FRACTIONS]
-        )
+        estimate = tf.where(regular, estimate, infinity)
+        # All fractions of the step at once: no loop within the loop.
+        full *= scale[..., tf.newaxis]
+        tried = x - tf.tensordot(fractions, full, 0)
+        sizes = size(function(tried) - y)
+        fraction = tf.gather(fractions, tf.argmin(sizes, 0))
+        improved = tf.reduce_min(sizes, 0) < size(residual)
         # Near the root only rounding stands in the way of an improvement.
         go_on = regular & (estimate > tolerance)
         shorter = tf.where(go_on, scale * _FRACTIONS[-1] / 4, tf.zeros_like(scale))
         rescaled = tf.where(improved, tf.ones_like(scale), shorter)
+        moved = (active & improved)[..., tf.newaxis]
         return (
             i + 1,
-            tf.where((active & improved)[..., tf.newaxis], moved, x),
+            tf.where(moved, x - fraction[..., tf.newaxis] * full, x),
             tf.where(active, estimate, error),
             tf.where(active, rescaled, scale),
         )
 
     if start is None:
-        start, _ = nearest(y, [tf.zeros_like(y), tf.ones_like(y)])
-    error = tf.fill(tf.shape(y)[:-1], tf.constant(math.inf, y.dtype))
+        starts = tf.stack([y, tf.zeros_like(y), tf.ones_like(y)])
+        nearest = tf.argmin(size(function(starts) - y), 0)[..., tf.newaxis]
+        start = tf.where(nearest == 0, y, tf.cast(nearest == 2, y.dtype))
+    error = tf.fill(tf.shape(y)[:-1], infinity)
     _, x, error, _ = tf.while_loop(
         lambda i, x, error, scale: tf.reduce_any(_is_active(error, scale, eps)),
         step,
@@ -277,10 +273,17 @@ def _is_active(error: tf.Tensor, scale: tf.Tensor, eps: float) -> tf.Tensor:
 def _solve(matrix: tf.Tensor, vector: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns matrix⁻¹ vector, and where that exists; zero where it does not."""
     finite = tf.reduce_all(tf.math.is_finite(matrix), [-2, -1])
-    eye = tf.eye(matrix.shape[-1], dtype=matrix.dtype)
-    matrix = tf.where(finite[..., tf.newaxis, tf.newaxis], matrix, eye)
-    # The solver raises for the whole batch where one matrix is singular.
-    regular = finite & (tf.linalg.slogdet(matrix).sign != 0)
-    matrix = tf.where(regular[..., tf.newaxis, tf.newaxis], matrix, eye)
-    x = tf.linalg.solve(matrix, vector[..., tf.newaxis])[..., 0]
+    matrix = tf.where(finite[..., tf.newaxis, tf.newaxis], matrix, 0.0)
+    # By orthogonal factors: other solvers raise for the whole batch where one matrix
+    # is singular.
+    q, r = tf.linalg.qr(matrix) if matrix.shape[-1] > 1 else (None, matrix)
+    diagonal = tf.linalg.diag_part(r)
+    regular = tf.reduce_all(diagonal != 0, -1)
+    diagonal = tf.where(regular[..., tf.newaxis], diagonal, tf.ones_like(diagonal))
+    if q is None:
+        x = vector / diagonal
+    else:
+        rotated = tf.matmul(q, vector[..., tf.newaxis], transpose_a=True)
+        r = tf.linalg.set_diag(r, diagonal)
+        x = tf.linalg.triangular_solve(r, rotated, lower=False)[..., 0]
     return tf.where(regular[..., tf.newaxis], x, tf.zeros_like(x)), regular

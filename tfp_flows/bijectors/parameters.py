@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows import networks
+from tfp_flows.bijectors.base import is_given, learnable
 
-__all__ = ["Parameters"]
+__all__ = ["Parameters", "check_given"]
 
 
 class Parameters(tf.Module):
@@ -21,7 +22,8 @@ class Parameters(tf.Module):
     that the bijector starts the same for every context.
 
     Args:
-      initial: name to initial value.
+      initial: name to initial value; without a context also to the caller's own
+        variable or tensor, which is used as it is.
       context_size: width of the context; 0 for none.
       hidden: widths of the network's hidden layers.
       activation: of those layers.
@@ -42,19 +44,15 @@ class Parameters(tf.Module):
         dtype: tf.DType = tf.float32,
     ) -> None:
         super().__init__()
-        arrays = {
-            name: np.asarray(value, dtype.as_numpy_dtype)
-            for name, value in initial.items()
-        }
-        self._shapes = {name: array.shape for name, array in arrays.items()}
+        self._shapes = {name: np.shape(value) for name, value in initial.items()}
         self.variables_by_name = {
-            name: tf.Variable(array, trainable=trainable, name=name)
-            for name, array in arrays.items()
+            name: learnable(value, dtype, trainable=trainable, name=name)
+            for name, value in initial.items()
         }
         self._layers: list[keras.Layer] = []
         if context_size:
             head = keras.layers.Dense(
-                sum(array.size for array in arrays.values()),
+                sum(map(math.prod, self._shapes.values())),
                 use_bias=False,  # the variables are the bias
                 kernel_initializer="zeros",
                 dtype=dtype.name,
@@ -88,3 +86,16 @@ class Parameters(tf.Module):
             )
             for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
         }
+
+
+def check_given(value: Any, name: str, context_size: int) -> None:
+    """Checks that a parameter that depends on a context is not the caller's own.
+
+    Raises:
+      ValueError: it is a variable or tensor, and there is a context.
+    """
+    if context_size and is_given(value):
+        raise ValueError(
+            f"`{name}` cannot be your own variable or tensor and depend on a context "
+            "as well. Remedy: give it as a number, or leave `context_size` at 0."
+        )

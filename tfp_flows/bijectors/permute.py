@@ -102,7 +102,7 @@ class Shuffle(Permutation):
     Example:
       >>> shuffle = Shuffle(seed=1)
       >>> shuffle.forward([[0.5, 1.5, 2.5]]).numpy().tolist()
-      [[0.5, 2.5, 1.5]]
+      [[2.5, 0.5, 1.5]]
     """
 
     def __init__(

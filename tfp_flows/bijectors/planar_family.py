@@ -10,13 +10,15 @@ import tensorflow_probability as tfp
 
 from tfp_flows import _checks, networks
 from tfp_flows.bijectors.base import Bijector, register
-from tfp_flows.bijectors.numerical_inverse import find_root
 from tfp_flows.bijectors.parameters import Parameters
 
 __all__ = ["Planar", "Radial", "Sylvester"]
 
 # The least slope of one unit: the closer to 0, the worse the inverse is conditioned.
 _LEAST_SLOPE = 1e-3
+
+# Of the search for a planar root: bisection alone would need fewer.
+_MOST_STEPS = 200
 
 
 class _Units(Bijector):
@@ -40,7 +42,7 @@ class _Units(Bijector):
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
         given = self.parameters
-        self._parameters = Parameters(
+        self._learned = Parameters(
             self._initial(event_size, np.random.default_rng(given["seed"])),
             context_size=self.context_size,
             hidden=given["hidden"],
@@ -71,8 +73,9 @@ class Planar(_Units):
     and w.
 
     The inverse is that of one number, α = wᵀx: the root of α + m · tanh(α + b) = wᵀy,
-    found by Newton's method to rounding, with implicit gradients (see
-    `NumericalInverse`), and then x = y - û · tanh(α + b).
+    which lies within |m| of wᵀy and is found to rounding by Newton's method, with
+    bisection where that leaves the bracket or is slow. Then x = y - û · tanh(α + b).
+    Gradients are implicit: first derivatives are exact, second ones are not.
 
     Args:
       identity_start: begin with y = x; else u begins at random.
@@ -111,7 +114,7 @@ class Planar(_Units):
 
     def _current(self, points: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Returns û and w, `(..., d)`, and m and b, `(..., 1)`."""
-        p = self._parameters(self._context_at(points))
+        p = self._learned(self._context_at(points))
         u, w, b = p["u"], p["w"], p["b"][..., tf.newaxis]
         product = tf.reduce_sum(w * u, -1, keepdims=True)
         m = _excess_slope(product)
@@ -125,10 +128,7 @@ class Planar(_Units):
 
     def _inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         u, w, m, b = self._current(y)
-        alpha = find_root(
-            lambda a: a + m * tf.tanh(a + b), tf.reduce_sum(w * y, -1, keepdims=True)
-        )
-        t = tf.tanh(alpha + b)
+        t = tf.tanh(_unit_root(m, b, tf.reduce_sum(w * y, -1, keepdims=True)) + b)
         return y - u * t, -_log_slope(m, t)
 
 
@@ -171,7 +171,7 @@ class Radial(_Units):
 
     def _current(self, points: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Returns the centre, `(..., d)`, and the radius and m, `(..., 1)`."""
-        p = self._parameters(self._context_at(points))
+        p = self._learned(self._context_at(points))
         radius = tf.exp(p["log_radius"])[..., tf.newaxis]
         return p["center"], radius, _excess_slope(p["free"][..., tf.newaxis])
 
@@ -214,8 +214,8 @@ class Sylvester(_Units):
     Householder reflections, which every such Q is, up to signs that R and S make up
     for.
 
-    The inverse solves v + R tanh(S v + b) = Qᵀy for v = Qᵀx, M numbers, by Newton's
-    method (see `NumericalInverse`).
+    The inverse solves v + R tanh(S v + b) = Qᵀy for v = Qᵀx from the last number to
+    the first, each as `Planar` does its one.
 
     Args:
       units: M, from 1 to d; d when None.
@@ -284,7 +284,7 @@ class Sylvester(_Units):
 
     def _current(self, points: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Returns the reflections' vectors, R, S, m and b."""
-        p = self._parameters(self._context_at(points))
+        p = self._learned(self._context_at(points))
         r, s = (tfp.math.fill_triangular(p[name], upper=True) for name in "rs")
         m = _excess_slope(tf.linalg.diag_part(r))
         diagonal = tf.exp(tf.linalg.diag_part(s))
@@ -299,12 +299,18 @@ class Sylvester(_Units):
 
     def _inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         vectors, r, s, m, b = self._current(y)
-
-        def moved(v: tf.Tensor) -> tf.Tensor:
-            return v + tf.linalg.matvec(r, tf.tanh(tf.linalg.matvec(s, v) + b))
-
-        v = find_root(moved, self._project(vectors, y))
-        t = tf.tanh(tf.linalg.matvec(s, v) + b)
+        target = self._project(vectors, y)
+        # From the last unit to the first, each is a planar root given those after it.
+        v, t = [], []
+        for i in reversed(range(self._units)):
+            off, shift = target[..., i], b[..., i]
+            for j, (v_j, t_j) in enumerate(zip(v, t, strict=True), start=i + 1):
+                off -= r[..., i, j] * t_j
+                shift += s[..., i, j] * v_j
+            alpha = _unit_root(m[..., i], shift, s[..., i, i] * off)
+            v.insert(0, alpha / s[..., i, i])
+            t.insert(0, tf.tanh(alpha + shift))
+        t = tf.stack(t, -1)
         x = y - self._embed(vectors, tf.linalg.matvec(r, t))
         return x, -_log_slope(m, t)
 
@@ -333,6 +339,45 @@ def _excess_slope(free: tf.Tensor) -> tf.Tensor:
 def _log_slope(m: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
     """Returns the log-det of units whose slope at their steepest is 1 + m."""
     return tf.reduce_sum(tf.math.log1p(m * (1 - t**2)), -1)
+
+
+def _unit_root(m: tf.Tensor, b: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Returns the root of α + m · tanh(α + b) = y, m > -1, differentiable."""
+
+    def off_and_slope(alpha: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        t = tf.tanh(alpha + b)
+        return alpha + m * t - y, 1 + m * (1 - t**2)
+
+    def step(
+        alpha: tf.Tensor, low: tf.Tensor, high: tf.Tensor, width: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        off, slope = off_and_slope(alpha)
+        low, high = tf.where(off < 0, alpha, low), tf.where(off > 0, alpha, high)
+        newton = alpha - off / slope
+        is_good = (newton >= low) & (newton <= high)
+        is_good &= tf.abs(newton - alpha) <= width / 2
+        moved = tf.where(is_good, newton, (low + high) / 2)
+        is_found = (tf.abs(off) <= rounding) | ~is_active(alpha, width)
+        moved = tf.where(is_found, alpha, moved)
+        return moved, low, high, tf.abs(moved - alpha)
+
+    def is_active(alpha: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        return width > eps * (1 + tf.abs(alpha))
+
+    eps = np.finfo(y.dtype.as_numpy_dtype).eps
+    start, reach = tf.stop_gradient(y), tf.stop_gradient(tf.abs(m))
+    rounding = 2 * eps * (tf.abs(start) + reach)
+    start += tf.zeros_like(rounding)
+    root, *_ = tf.while_loop(
+        lambda alpha, low, high, width: tf.reduce_any(is_active(alpha, width)),
+        step,
+        (start, start - reach, start + reach, 2 * reach + tf.zeros_like(start)),
+        maximum_iterations=_MOST_STEPS,
+    )
+    root = tf.stop_gradient(root)
+    off, slope = off_and_slope(root)
+    last = off / tf.stop_gradient(slope)  # zero but for rounding
+    return root - (last - tf.stop_gradient(last))
 
 
 def _norm(x: tf.Tensor) -> tf.Tensor:

@@ -11,7 +11,7 @@ from tfp_flows import networks
 from tfp_flows._checks import as_seed
 from tfp_flows.bijectors.base import Bijector, learnable, register
 from tfp_flows.bijectors.matrices import random_rotation, strictly_lower, transformed
-from tfp_flows.bijectors.parameters import Parameters
+from tfp_flows.bijectors.parameters import Parameters, check_given
 
 __all__ = ["Rotation", "Rotation2D"]
 
@@ -29,13 +29,17 @@ class Rotation2D(Bijector):
     Args:
       angle: θ in radians, any number; learned. A variable or tensor is used as it
         is. Drawn from Uniform(0, 2π) when None.
-      seed: of the draw, when `angle` is None.
+      hidden: widths of the hidden layers of the network that maps a context to what
+        is added to θ.
+      seed: of the draw, when `angle` is None, and of that network.
+      context_size: width of a context that θ depends on; 0 for none.
       trainable: False freezes the angle.
       dtype: float32 or float64; that of the first input when None.
       name: as in TFP.
 
     Raises:
-      ValueError: the points are not of width 2.
+      ValueError: the points are not of width 2; or `angle` is a variable or tensor,
+        and there is a context.
 
     Example:
       >>> import math
@@ -50,17 +54,23 @@ class Rotation2D(Bijector):
         self,
         angle: Any = None,
         *,
+        hidden: Sequence[int] = (64, 64),
         seed: int | None = None,
+        context_size: int = 0,
         trainable: bool = True,
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
+        check_given(angle, "angle", context_size)
+        hidden = networks.as_hidden(hidden)
+        if context_size:
+            seed = as_seed(seed)
         if angle is None:
             generator = np.random.default_rng(as_seed(seed))
             angle = float(generator.uniform(0.0, 2 * math.pi))
-        super().__init__(locals(), is_constant_jacobian=True, dtype=dtype, name=name)
-        self._trainable = trainable
-        self._angle = angle
+        super().__init__(
+            locals(), is_constant_jacobian=not context_size, dtype=dtype, name=name
+        )
 
     @property
     def required_event_size(self) -> int:
@@ -72,12 +82,18 @@ class Rotation2D(Bijector):
             raise ValueError(
                 f"Rotation2D needs points of width 2. Received width {event_size}."
             )
-        self._angle = learnable(
-            self._angle, dtype, trainable=self._trainable, name="angle"
+        given = self.parameters
+        self._learned = Parameters(
+            {"angle": given["angle"]},
+            context_size=self.context_size,
+            hidden=given["hidden"],
+            seed=given["seed"],
+            trainable=given["trainable"],
+            dtype=dtype,
         )
 
     def _turned(self, x: tf.Tensor, sign: int) -> tuple[tf.Tensor, tf.Tensor]:
-        angle = sign * tf.convert_to_tensor(self._angle)
+        angle = sign * self._learned(self._context_at(x))["angle"]
         cos, sin = tf.cos(angle), tf.sin(angle)
         first, second = x[..., 0], x[..., 1]
         y = tf.stack([cos * first - sin * second, sin * first + cos * second], -1)

@@ -1,12 +1,15 @@
 """ShiftAndCube: bends the plane along a cubic, keeping every volume."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows import networks
 from tfp_flows._checks import as_seed
-from tfp_flows.bijectors.base import Bijector, learnable, register
+from tfp_flows.bijectors.base import Bijector, register
+from tfp_flows.bijectors.parameters import Parameters, check_given
 
 __all__ = ["ShiftAndCube"]
 
@@ -27,14 +30,17 @@ class ShiftAndCube(Bijector):
         Drawn from Normal(3, 1) when None.
       source: index of the coordinate that is cubed.
       target: index of the coordinate that moves.
-      seed: of the draw, when `coefficient` is None.
+      hidden: widths of the hidden layers of the network that maps a context to what
+        is added to a.
+      seed: of the draw, when `coefficient` is None, and of that network.
+      context_size: width of a context that a depends on; 0 for none.
       trainable: False freezes the coefficient.
       dtype: float32 or float64; that of the first input when None.
       name: as in TFP.
 
     Raises:
       ValueError: `source` equals `target`, is negative, or is beyond the width of
-        the points.
+        the points; or `coefficient` is a variable or tensor, and there is a context.
 
     Example:
       >>> bijector = ShiftAndCube(2.0)
@@ -53,7 +59,9 @@ class ShiftAndCube(Bijector):
         source: int = 0,
         target: int = 1,
         *,
+        hidden: Sequence[int] = (64, 64),
         seed: int | None = None,
+        context_size: int = 0,
         trainable: bool = True,
         dtype: Any = None,
         name: str | None = None,
@@ -68,14 +76,16 @@ class ShiftAndCube(Bijector):
                 "`source` and `target` must be different coordinates. "
                 f"Received: {source} for both."
             )
+        check_given(coefficient, "coefficient", context_size)
+        hidden = networks.as_hidden(hidden)
+        if context_size:
+            seed = as_seed(seed)
         if coefficient is None:
             generator = np.random.default_rng(as_seed(seed))
             coefficient = float(generator.normal(3.0, 1.0))
         source, target = int(source), int(target)
         super().__init__(locals(), dtype=dtype, name=name)
         self._source, self._target = source, target
-        self._trainable = trainable
-        self._coefficient = coefficient
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
         highest = max(self._source, self._target)
@@ -84,12 +94,19 @@ class ShiftAndCube(Bijector):
                 f"ShiftAndCube needs points with a coordinate {highest}. Received "
                 f"points of width {event_size}."
             )
-        self._coefficient = learnable(
-            self._coefficient, dtype, trainable=self._trainable, name="coefficient"
+        given = self.parameters
+        self._learned = Parameters(
+            {"coefficient": given["coefficient"]},
+            context_size=self.context_size,
+            hidden=given["hidden"],
+            seed=given["seed"],
+            trainable=given["trainable"],
+            dtype=dtype,
         )
 
     def _moved(self, x: tf.Tensor, sign: int) -> tuple[tf.Tensor, tf.Tensor]:
-        cubes = tf.convert_to_tensor(self._coefficient) * x[..., self._source] ** 3
+        coefficient = self._learned(self._context_at(x))["coefficient"]
+        cubes = coefficient * x[..., self._source] ** 3
         onto = tf.one_hot(self._target, self.event_size, dtype=x.dtype)
         return x + sign * cubes[..., tf.newaxis] * onto, tf.zeros_like(cubes)
 

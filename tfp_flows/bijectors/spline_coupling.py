@@ -14,6 +14,9 @@ from tfp_flows.bijectors.rational_quadratic import spline, steering_size
 
 __all__ = ["SplineCoupling"]
 
+# Of one coupling: more of them in a row may scale by more.
+_MOST_LOG_SCALE = 3.0
+
 
 @register
 class SplineCoupling(Coupling):
@@ -25,6 +28,12 @@ class SplineCoupling(Coupling):
         x[b] = y[b]
         x[i] = g_i(y[i])    for the others
         log|det ∂x/∂y| = Σ log g_i'(y[i])
+
+    With `affine` the network also scales and shifts, by s = 3 tanh(s'/3) and t::
+
+        x[i] = g_i((y[i] - t_i) · exp(-s_i)),    log|det ∂x/∂y| = Σ log g_i' - s_i
+
+    which a spline alone must imitate by moving all its bins.
 
     The inverse, which training uses, evaluates the splines; forward, which sampling
     uses, solves a quadratic equation in each bin. A spline bends its box, and is the
@@ -41,6 +50,7 @@ class SplineCoupling(Coupling):
         that reach it, at `Flow.adapt` or the first `fit` (it covers 99.9% of them,
         and a tenth more on either side; [-5, 5] before that); or b for [-b, b], or
         (low, high).
+      affine: also scale and shift; not for angles.
       circular: all coordinates are angles in radians, and -π and π are one point: the
         splines agree there and are turned by a phase, the box is [-π, π), and the
         network sees cosines and sines.
@@ -80,6 +90,7 @@ class SplineCoupling(Coupling):
         flip: bool = False,
         bins: int = 8,
         box: str | float | tuple[float, float] = "data",
+        affine: bool = False,
         circular: bool = False,
         hidden: Sequence[int] = (64, 64),
         activation: str | Callable = "relu",
@@ -95,12 +106,15 @@ class SplineCoupling(Coupling):
         if bins < 2:
             raise ValueError(f"`bins` must be at least 2. Received: {bins}.")
         box = as_box(box)
+        if affine and circular:
+            raise ValueError("`affine` must be False for angles.")
         super().__init__(locals())
 
     @property
     def _steering_size(self) -> int:
         given = self.parameters
-        return steering_size(given["bins"], circular=given["circular"])
+        size = steering_size(given["bins"], circular=given["circular"])
+        return size + 2 * given["affine"]
 
     def _build_transform(self, size: int, dtype: tf.DType) -> None:
         box = CIRCLE if self.parameters["circular"] else self.parameters["box"]
@@ -132,9 +146,10 @@ class SplineCoupling(Coupling):
           y: `(..., event_size)`.
 
         Returns:
-          Booleans `(...)`.
+          Booleans `(...)`; never True for angles.
         """
-        return tf.reduce_any(self._box.is_outside(self._moved(y)), -1)
+        outside = tf.reduce_any(self._box.is_outside(self._moved(y)), -1)
+        return tf.zeros_like(outside) if self.parameters["circular"] else outside
 
     def _moved(self, y: tf.Tensor) -> tf.Tensor:
         return tf.gather(y, self._order[self._sizes[0] :], axis=-1)
@@ -142,10 +157,24 @@ class SplineCoupling(Coupling):
     def _transform(
         self, moved: tf.Tensor, steering: tf.Tensor, inverse: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
+        affine = self.parameters["affine"]
+        if affine:
+            steering, (scale, shift) = (
+                steering[..., 2:],
+                tf.unstack(steering[..., :2], axis=-1),
+            )
+            scale = _MOST_LOG_SCALE * tf.tanh(scale / _MOST_LOG_SCALE)
+            if inverse:
+                moved = (moved - shift) * tf.exp(-scale)
         u, log_slopes = spline(
             self._box.to_unit(moved),
             steering,
             circular=self.parameters["circular"],
             invert=not inverse,
         )
-        return self._box.from_unit(u), tf.reduce_sum(log_slopes, -1)
+        moved = self._box.from_unit(u)
+        if affine:
+            log_slopes += -scale if inverse else scale
+            if not inverse:
+                moved = moved * tf.exp(scale) + shift
+        return moved, tf.reduce_sum(log_slopes, -1)

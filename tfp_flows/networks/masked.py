@@ -108,15 +108,16 @@ class _Masked(keras.layers.Layer):
         shape = (self.event_size, self.outputs)
         if variable is None:
             return tf.reshape(self.head(features), (-1, *shape))
-        kernel = tf.reshape(self.head.masked_kernel, (-1, *shape))
-        bias = tf.reshape(self.head.bias, shape)
-        kernel = tf.gather(kernel, variable, axis=1)
-        return tf.matmul(features, kernel) + tf.gather(bias, variable)
+        # Gathered along axis 1: along axis 0 the gradients would be sparse.
+        kernel, bias = (
+            tf.gather(tf.reshape(part, (-1, *shape)), variable, axis=1)
+            for part in (self.head.masked_kernel, self.head.bias)
+        )
+        return tf.matmul(features, kernel) + bias
 
-    def compute_output_shape(self, input_shape: tuple, variable: Any = None) -> tuple:
-        """Returns `(n, event_size, outputs)`, or `(n, outputs)` for one variable."""
-        shape = (self.event_size, self.outputs) if variable is None else (self.outputs,)
-        return (input_shape[0], *shape)
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """Returns `(n, event_size, outputs)`."""
+        return (input_shape[0], self.event_size, self.outputs)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -1,0 +1,85 @@
+"""One column of the data: which values it can have, from a spec to plain data."""
+
+import math
+import numbers
+from typing import Any, NamedTuple
+
+from tfp_flows import _checks
+
+__all__ = ["Column", "as_column"]
+
+
+class Column(NamedTuple):
+    """One column: "continuous", "integer" or "circular", from `low` to `high`."""
+
+    kind: str
+    low: float
+    high: float
+
+    def spec(self) -> str | list[Any]:
+        """Returns it as plain data, which `as_column` reads."""
+        ends = [None if math.isinf(end) else end for end in (self.low, self.high)]
+        if self.kind != "continuous":
+            return [self.kind, *ends]
+        return "real" if ends == [None, None] else ends
+
+    def values(self) -> str:
+        """Says which values it has."""
+        if self.kind == "circular":
+            return "angles"
+        whole = "whole " if self.kind == "integer" else ""
+        ends = ""
+        if math.isfinite(self.low):
+            ends += f" ≥ {self.low:g}"
+        if math.isfinite(self.high):
+            ends += f" and ≤ {self.high:g}" if ends else f" ≤ {self.high:g}"
+        return f"{whole}numbers{ends}"
+
+
+_NAMED = {
+    "real": Column("continuous", -math.inf, math.inf),
+    "positive": Column("continuous", 0.0, math.inf),
+    "integer": Column("integer", -math.inf, math.inf),
+    "circular": Column("circular", -math.pi, math.pi),
+}
+
+
+def as_column(spec: Any, where: str = "`spec`") -> Column:
+    """Returns the support that a spec of one column says."""
+    if isinstance(spec, str):
+        return _NAMED[_checks.pick(spec, _NAMED, "support")]
+    if not isinstance(spec, (tuple, list)) or not spec:
+        raise ValueError(
+            f"{where}: a support must be one of {', '.join(map(repr, _NAMED))}, a pair "
+            '(low, high), ("integer", low, high), ("circular", period) or ("circular", '
+            f"low, high). Received: {spec!r}."
+        )
+    kind, ends = "continuous", list(spec)
+    if isinstance(spec[0], str):
+        kind, *ends = spec
+        _checks.pick(kind, ("integer", "circular"), "support with ends")
+    if kind == "circular" and len(ends) == 1:
+        ends = [0.0, *ends]
+    if len(ends) != 2:
+        raise ValueError(f"{where}: expected two ends. Received: {spec!r}.")
+    low, high = (
+        _end(end, default, spec, where)
+        for end, default in zip(ends, (-math.inf, math.inf), strict=True)
+    )
+    if kind == "circular" and math.isinf(high - low):
+        raise ValueError(f"{where}: a circle has finite ends. Received: {spec!r}.")
+    if kind == "integer" and any(end % 1 for end in (low, high) if math.isfinite(end)):
+        raise ValueError(f"{where}: expected whole ends. Received: {spec!r}.")
+    if not (low < high or (kind == "integer" and low == high)):
+        raise ValueError(f"{where}: low must be below high. Received: {spec!r}.")
+    return Column(kind, low, high)
+
+
+def _end(end: Any, default: float, spec: Any, where: str) -> float:
+    if end is None:
+        return default
+    if not isinstance(end, numbers.Real) or isinstance(end, bool) or end != end:
+        raise TypeError(
+            f"{where}: ends must be numbers, or None for no end. Received: {spec!r}."
+        )
+    return float(end)
