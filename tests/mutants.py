@@ -1,13 +1,16 @@
 """Deliberately broken bijectors, each wrong in one way that has a name.
 
 All act on points of shape `(n, 2)`, or of any width. `MUTANTS` tells for each the
-check that must catch it and what the report must say.
+check that must catch it and what the report must say; `CONDITIONAL_MUTANTS` those that
+need a context of width 1.
 """
 
 import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+
+from tfp_flows.bijectors.base import Bijector, register
 
 tfb = tfp.bijectors
 
@@ -304,6 +307,97 @@ class NoLogDetInBatches(Stretch):
         return 3 * tf.stack([a, b], axis=1)
 
 
+@register
+class Conditional(Bijector):
+    """Right: y = x·exp(w·c), c the context and w zero, as a last layer starts."""
+
+    def __init__(self, *, context_size=1, dtype=None, name=None):
+        super().__init__(locals(), dtype=dtype, name=name)
+
+    def _build(self, event_size, dtype):
+        self._weight = tf.Variable(tf.zeros([], dtype), name="weight")
+
+    def _log_scale(self, x):
+        return self._weight * self._context_at(x)
+
+    def _forward_and_log_det(self, x):
+        log_scale = self._log_scale(x)
+        return x * tf.exp(log_scale), self.event_size * log_scale[..., 0]
+
+    def _inverse_and_log_det(self, y):
+        log_scale = self._log_scale(y)
+        return y * tf.exp(-log_scale), -self.event_size * log_scale[..., 0]
+
+
+class FirstContext(Conditional):
+    """Takes the first row's context for all."""
+
+    def _log_scale(self, x):
+        context = self._context_at(x)
+        return self._weight * (0 * context + tf.reshape(context, [-1])[0])
+
+
+class MeanContext(Conditional):
+    def _log_scale(self, x):
+        return self._weight * (0 * self._context_at(x) + tf.reduce_mean(self._context))
+
+
+class ContextsTurnedAround(Conditional):
+
+    def _log_scale(self, x):
+        return self._weight * tf.reverse(self._context_at(x), [0])
+
+
+class IgnoredContext(Conditional):
+    def _log_scale(self, x):
+        return 0 * self._weight * self._context_at(x)
+
+
+class NeedsNoContext(Conditional):
+    """Takes zero where nothing is bound."""
+
+    def _ready(self, points):
+        if self._context is None:
+            return self.given([0.0])._ready(points)
+        return super()._ready(points)
+
+    def _context_at(self, points):
+        context = super()._context_at(points)
+        return tf.zeros_like(points[..., :1]) if context is None else context
+
+
+class UnclearRefusal(NeedsNoContext):
+    def _ready(self, points):
+        if self._context is None:
+            raise ValueError("no")
+        return super()._ready(points)
+
+
+class AnyContextWidth(Conditional):
+    def given(self, context):
+        return super().given(tf.convert_to_tensor(context)[..., :1])
+
+
+class CopiedWeight(Conditional):
+    """Trains a copy in what `given` returns."""
+
+    def build(self, event_size, dtype=None):
+        super().build(event_size, dtype)
+        if self._unbound is not None:
+            self._weight = tf.Variable(self._weight)
+
+
+class UnbroadcastContext(Conditional):
+    """Its log-det has the leading axes of the context, not those of the points."""
+
+    def _ready(self, points):
+        super()._ready(points)
+        return points
+
+    def _context_at(self, points):
+        return tf.cast(self._context, points.dtype)
+
+
 # name: (a function that makes the mutant, the check that catches it, what it says).
 MUTANTS = {
     "wrong inverse": (WrongInverse, "round_trip", "inverse(forward(x)) is not x"),
@@ -413,4 +507,28 @@ MUTANTS = {
     ),
     "one batch axis only": (NoLogDetInBatches, "batch_shapes", "raised"),
     "side effect": (CountsCalls, "rows_independent", "changes with the other points"),
+}
+
+CONDITIONAL_MUTANTS = {
+    "first context": (
+        FirstContext,
+        "context",
+        "forward(x) at a point changes with the contexts of the other points",
+    ),
+    "mean context": (MeanContext, "context", "half of 7 points against all of them"),
+    "contexts turned around": (
+        ContextsTurnedAround,
+        "context",
+        "inverse(y) at a point changes with the contexts of the other points",
+    ),
+    "ignored context": (IgnoredContext, "context", "the context makes no difference"),
+    "needs no context": (NeedsNoContext, "context", "it returned an answer"),
+    "unclear refusal": (UnclearRefusal, "context", "it raised ValueError: no"),
+    "any width of context": (AnyContextWidth, "context", "of width 2 instead of 1 must"),
+    "copied weight": (CopiedWeight, "context", "they must be the same"),
+    "context is not broadcast": (
+        UnbroadcastContext,
+        "context",
+        "forward_log_det_jacobian(x) has shape (5, 1) instead of (5, 4)",
+    ),
 }

@@ -21,6 +21,7 @@ from tfp_flows.bijectors import (
     LULinear,
     MaskedAutoregressive,
     MixtureCDF,
+    MixtureCDFCoupling,
     Permute,
     Rotation,
     Rotation2D,
@@ -157,6 +158,18 @@ CONTRACT = {
         np.random.default_rng(0).uniform(-3.1, 3.1, (11, 3)),
     ),
     "mixture cdf": (MixtureCDF, lambda: MixtureCDF(3), points(2)),
+    "mixture cdf coupling": (
+        MixtureCDFCoupling,
+        lambda: MixtureCDFCoupling(hidden=(8,), seed=1),
+        points(2),
+    ),
+    "mixture cdf coupling, random start": (
+        MixtureCDFCoupling,
+        lambda: MixtureCDFCoupling(
+            "halves", flip=True, components=3, hidden=(8,), identity_start=False, seed=1
+        ),
+        points(5),
+    ),
     "mixture cdf, inverted": (
         MixtureCDF,
         lambda: tfb.Invert(MixtureCDF(2)),

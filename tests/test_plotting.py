@@ -535,7 +535,7 @@ def test_samples_refuse_wrong_data(flow2):
             plot_samples(flow2, bad)
     with pytest.raises(TypeError, match="`data` must hold real numbers"):
         plot_samples(flow2, [["a", "b"]])
-    with pytest.raises(TypeError, match="must be a Flow, a tfd.Distribution"):
+    with pytest.raises(TypeError, match=r"must be a Flow, a tfd\.Distribution"):
         plot_samples(np.zeros((3, 2)))
 
 
@@ -727,3 +727,93 @@ def test_axes_are_returned_for_one_picture(flow1):
         assert isinstance(ax, Axes)
     assert isinstance(plot_transformation(flow1), Axes)
     assert tf.executing_eagerly()
+
+
+# Conditional flows
+
+
+@pytest.fixture(scope="module")
+def conditional2():
+    couplings = [
+        tfpf.bijectors.AffineCoupling(
+            hidden=(4,), identity_start=False, seed=i, flip=bool(i), context_size=3
+        )
+        for i in range(2)
+    ]
+    return tfpf.Flow(couplings, event_size=2)
+
+
+@pytest.fixture(scope="module")
+def conditional1():
+    spline = tfpf.bijectors.Spline(4, box=3.0, hidden=(4,), context_size=3, seed=0)
+    flow = tfpf.Flow([spline], event_size=1)
+    for weight in flow.trainable_variables:
+        weight.assign(0.5 * np.random.default_rng(0).normal(size=weight.shape))
+    return flow
+
+
+CONTEXT = [0.5, -1.0, 2.0]
+
+
+def test_stages_of_a_conditional_flow(conditional2):
+    figure = plot_stages(conditional2, context=CONTEXT, n=50, resolution=10)
+    stages = conditional2.stages(50, context=CONTEXT)
+    for ax, stage in zip(figure.axes, stages, strict=True):
+        np.testing.assert_allclose(points(ax), stage.samples, rtol=1e-5)
+    other = plot_stages(conditional2, context=[0.0, 0.0, 0.0], n=50, resolution=10)
+    assert np.any(points(other.axes[-1]) != points(figure.axes[-1]))
+
+
+def test_orders_of_a_conditional_flow(conditional2):
+    figure = plot_orders(conditional2, context=CONTEXT, orders=[[1, 0]], samples=50)
+    expected = conditional2.reordered([1, 0]).stages(50, context=CONTEXT)
+    np.testing.assert_allclose(points(figure.axes[-1]), expected[-1].samples, rtol=1e-5)
+
+
+def test_film_of_a_conditional_flow(conditional1, conditional2):
+    for flow in (conditional1, conditional2):
+        film = animate_stages(flow, context=CONTEXT, n=20)
+        assert len(list(film.new_frame_seq())) == len(flow.bijectors) + 1
+
+
+def test_transformation_of_a_conditional_flow(conditional1):
+    ax = plot_transformation(conditional1, context=CONTEXT, n=100)
+    x, z = ax.lines[0].get_data()
+    bound = conditional1.bijectors[0].given(CONTEXT)
+    np.testing.assert_allclose(bound.forward(z[:, None])[:, 0], x, atol=1e-3)
+    density = ax.child_axes[0].lines[0].get_ydata()
+    exact = conditional1.given(CONTEXT).prob(x[:, None].astype("float32"))
+    np.testing.assert_allclose(density, exact, rtol=1e-4)
+
+
+def test_a_bound_distribution_is_drawn_like_any_other(conditional1, conditional2):
+    given = conditional2.given(CONTEXT)
+    data = np.asarray(given.sample(30, seed=0))
+    assert plot_density(given, data, resolution=10).images
+    figure = plot_samples(given, data, n=40, seed=1)
+    assert titles(figure) == ["30 data points", "40 samples"]
+    again = plot_samples(given, n=40, seed=1)
+    np.testing.assert_array_equal(points(again.axes[0]), points(figure.axes[1]))
+    ax = plot_density(conditional1.given(CONTEXT), limits=(-6, 6), resolution=2000)
+    heights = ax.lines[0].get_ydata()
+    assert abs(heights.mean() * 12 - 1) < 1e-3
+
+
+def test_contexts_that_are_missing_or_wrong_are_told(conditional1, conditional2, flow1):
+    for draw in (
+        lambda **options: plot_stages(conditional2, **options),
+        lambda **options: plot_orders(conditional2, **options),
+        lambda **options: animate_stages(conditional2, **options),
+        lambda **options: plot_transformation(conditional1, **options),
+    ):
+        with pytest.raises(ValueError, match=r"expected shape \(3,\)"):
+            draw()
+        with pytest.raises(ValueError, match=r"expected shape \(3,\)"):
+            draw(context=[[1.0, 2.0, 3.0]])
+    for draw in (plot_density, plot_samples):
+        with pytest.raises(ValueError, match=r"Remedy: `flow.given\(context\)`"):
+            draw(conditional2)
+        with pytest.raises(ValueError, match=r"one row in `flow\.given"):
+            draw(conditional2.given([CONTEXT, CONTEXT]))
+    with pytest.raises(ValueError, match="None for another"):
+        plot_transformation(flow1, context=CONTEXT)

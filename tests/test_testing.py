@@ -22,6 +22,7 @@ from tfp_flows.testing import (
 tfb = tfp.bijectors
 
 X2 = np.linspace(-2, 2, 14).reshape(7, 2)
+C1 = np.linspace(-1, 1, 7)[:, np.newaxis]
 X3 = np.random.default_rng(0).normal(size=(8, 3))
 
 
@@ -94,7 +95,7 @@ def failures_of(bijector, x, **options):
 def test_right_bijectors_pass(name):
     make, x = RIGHT[name]
     passed = check_bijector(make, x)
-    assert set(BIJECTOR_CHECKS) - set(passed) <= {"config", "keras_file"}
+    assert set(BIJECTOR_CHECKS) - set(passed) <= {"config", "keras_file", "context"}
     assert list(passed) == [check for check in BIJECTOR_CHECKS if check in passed]
 
 
@@ -106,6 +107,15 @@ def test_mutants_are_caught_by_name(name):
     messages = [failure.message for failure in failures if failure.check == check]
     assert any(says in message for message in messages), report
     assert says in report
+
+
+@pytest.mark.parametrize("name", mutants.CONDITIONAL_MUTANTS)
+def test_conditional_mutants_are_caught_by_name(name):
+    make, check, says = mutants.CONDITIONAL_MUTANTS[name]
+    skip = ["keras_file", "xla"]
+    failures, report = failures_of(make, X2, context=C1, skip=skip)
+    messages = [failure.message for failure in failures if failure.check == check]
+    assert any(says in message for message in messages), report
 
 
 # Mutants whose one mistake is one check's business alone.
@@ -141,7 +151,8 @@ def test_nothing_else_is_blamed(name):
 
 
 def test_every_check_has_a_mutant():
-    caught = {check for _, check, _ in mutants.MUTANTS.values()}
+    every = {**mutants.MUTANTS, **mutants.CONDITIONAL_MUTANTS}
+    caught = {check for _, check, _ in every.values()}
     assert caught == set(BIJECTOR_CHECKS)
 
 
@@ -221,6 +232,38 @@ def test_skip_leaves_out():
     assert check_bijector(mutants.WrongInverse, X2, skip=skip) == ("graph",)
 
 
+@pytest.mark.parametrize("x", [X2, X3, X3[:, :1]])
+def test_a_right_conditional_bijector_passes(x):
+    context = np.random.default_rng(0).normal(size=(len(x), 1))
+    assert check_bijector(mutants.Conditional, x, context=context) == BIJECTOR_CHECKS
+
+
+@pytest.mark.parametrize("wrap", [tfb.Invert, lambda b: tfb.Chain([tfb.Exp(), b])])
+def test_a_context_reaches_through_compositions(wrap):
+    passed = check_bijector(lambda: wrap(mutants.Conditional()), X2, context=C1)
+    assert set(BIJECTOR_CHECKS) - {"config"} == set(passed)
+
+
+def test_an_instance_can_be_conditional():
+    bijector = mutants.Conditional(dtype="float64")
+    assert "context" in check_bijector(bijector, X2, context=C1, skip=["keras_file"])
+
+
+@pytest.mark.parametrize(
+    ("make", "context", "message"),
+    [
+        (mutants.Conditional, None, "`context` is needed: the bijector is conditional"),
+        (mutants.Stretch, C1, "must be None: the bijector takes none"),
+        (mutants.Conditional, C1[:3], r"must have shape \(7, 1\)"),
+        (mutants.Conditional, np.zeros((7, 1)), "at least two of them different"),
+        (mutants.Conditional, np.zeros((7, 2)), r"must have shape \(\.\.\., 1\)"),
+    ],
+)
+def test_a_wrong_context_is_refused(make, context, message):
+    with pytest.raises(ValueError, match=message):
+        check_bijector(make, X2, context=context)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -273,13 +316,14 @@ def flow_report(flow, x, **options):
 
 
 def test_a_right_flow_passes():
-    assert check_flow(affine_flow(), INSIDE) == FLOW_CHECKS
+    passed = check_flow(affine_flow(), INSIDE)
+    assert passed == tuple(name for name in FLOW_CHECKS if name != "context")
 
 
 def test_a_flow_in_three_dimensions_has_no_integral():
     flow = tfpf.Flow([tfb.Shift(tf.Variable(tf.zeros(3), name="shift"))], event_size=3)
     passed = check_flow(flow, X3)
-    assert set(FLOW_CHECKS) - set(passed) == {"integral"}
+    assert set(FLOW_CHECKS) - set(passed) == {"integral", "context"}
 
 
 def test_a_wrong_stage_is_named_with_its_number():
@@ -322,6 +366,9 @@ class Distorted:
 
     def __getattr__(self, name):
         return getattr(self.flow, name)
+
+    def __call__(self, inputs):
+        return vars(self).get("called", self.flow)(inputs)
 
 
 @pytest.mark.parametrize(
@@ -374,10 +421,77 @@ def tfpf_base(scale):
     return tfp.distributions.MultivariateNormalDiag(scale_diag=[scale, scale])
 
 
-def test_a_conditional_flow_is_refused():
-    flow = Distorted(affine_flow(), context_size=1)
-    with pytest.raises(ValueError, match="must not be conditional"):
-        check_flow(flow, INSIDE)
+def conditional_flow(event_size=2):
+    bijectors = [
+        tfb.Shift(tf.Variable(tf.fill([event_size], 0.2), name="shift")),
+        mutants.Conditional(),
+        tfb.Chain([tfb.Scale(np.float32(0.5)), mutants.Conditional()]),
+    ]
+    flow = tfpf.Flow(bijectors, event_size=event_size)
+    for weight in flow.trainable_variables:
+        weight.assign_add(tf.fill(weight.shape, 0.3))
+    return flow
+
+
+@pytest.mark.parametrize("event_size", [1, 2])
+def test_a_right_conditional_flow_passes(event_size):
+    flow = conditional_flow(event_size)
+    assert check_flow(flow, X2[:, :event_size], context=C1) == FLOW_CHECKS
+
+
+def test_a_stage_that_leaks_context_is_named():
+    flow = tfpf.Flow([mutants.FirstContext(), tfb.Scale([2.0, 1.5])], event_size=2)
+    skip = ["xla", "graph", "keras_file", "integral"]
+    failures, _ = flow_report(flow, X2, context=C1, skip=skip)
+    assert ("stage 1, FirstContext", "context") in {(f.where, f.check) for f in failures}
+
+
+@pytest.mark.parametrize(
+    ("lie", "says"),
+    [
+        (
+            lambda flow: {"given": lambda c: flow.given(0 * c + np.ravel(c)[0])},
+            "log_prob at a point changes with the contexts of the other points",
+        ),
+        (
+            lambda flow: {"called": lambda inputs: flow(inputs) + 1},
+            "the model called on",
+        ),
+        (
+            lambda flow: {"log_prob": lambda x: x},
+            "log_prob without a context must raise",
+        ),
+        (
+            lambda flow: {"given": lambda c: flow.given(c[..., :1])},
+            "log_prob given a context of width 2 must raise",
+        ),
+        (
+            lambda flow: {
+                "given": lambda c: flow.given(c[np.newaxis] if np.ndim(c) == 3 else c)
+            },
+            "log_prob has shape",
+        ),
+    ],
+)
+def test_a_conditional_flow_that_lies_is_caught(lie, says):
+    flow = conditional_flow()
+    only = {*FLOW_CHECKS} - {"context"}
+    lying = Distorted(flow, **lie(flow))
+    failures, report = flow_report(lying, X2, context=C1, skip=only)
+    assert {failure.check for failure in failures} == {"context"}
+    assert says in report
+
+
+@pytest.mark.parametrize(
+    ("flow", "context", "message"),
+    [
+        (affine_flow, C1, "must be None: the flow takes none"),
+        (conditional_flow, None, "`context` is needed: the flow is conditional"),
+    ],
+)
+def test_a_flows_context_is_there_where_it_is_asked_for(flow, context, message):
+    with pytest.raises(ValueError, match=message):
+        check_flow(flow(), INSIDE, context=context)
 
 
 @pytest.mark.parametrize("x", [X3, X2[:1], X2[0]])

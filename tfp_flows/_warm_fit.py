@@ -6,6 +6,7 @@ is not the best start, so that a few are trained for a little while, and the bet
 of them for a little longer. What is left of the time goes to the winner.
 """
 
+import os
 import dataclasses
 import math
 import time
@@ -312,7 +313,7 @@ class _Trainer:
             variable.value
             for variable in (*self._flow.trainable_variables, *optimizer.variables)
         ]
-        self._average = WeightAverage(self._held_out, patience=_PATIENCE)
+        self._average = WeightAverage(self._held_out, patience=None)
         self._batches = _batches(self._train, plan.batch_size, plan.seed)
 
     # The state of an entrant: all weights, and what the optimizer remembers.
@@ -345,7 +346,9 @@ class _Trainer:
             self._restore(fresh)
             self._flow.base.start(*_numbers(start.mixture), points=self._train)
             states[i] = self._state()
+        if os.environ.get("DBG"): print("built",clock.spent)
         self._steps(1, callbacks=[])  # compiles
+        if os.environ.get("DBG"): print("compiled",clock.spent)
         before = clock.spent
         self._steps(3 * _STEPS_AT_ONCE)
         self._rate = 3 * _STEPS_AT_ONCE / (clock.spent - before)  # steps a second
@@ -381,12 +384,14 @@ class _Trainer:
             total = max(_STEPS_AT_ONCE, int(self._rate * seconds))
             end = CosineToDeadline(self._plan.learning_rate, seconds=seconds)
         steps = max(_STEPS_AT_ONCE, total // _EPOCHS)
+        if os.environ.get("DBG"): print("rate",self._rate,"total",total,"steps",steps,"left",self._clock.left,"spent",self._clock.spent,flush=True)
         history = self._steps(
             steps,
             epochs=math.ceil(1.1 * total / steps),
             callbacks=[self._average, end],
             verbose=self._plan.verbose,
         )
+        if os.environ.get("DBG"): print("done",self._clock.spent, int(self._flow.optimizer.iterations), [round(v,3) for v in history.history["val_loss"]])
         return history.history
 
 

@@ -1,9 +1,12 @@
 """LogProb: a flow as the head of a bigger Keras model."""
 
+import warnings
 from typing import Any, Self
 
 import keras
+import tensorflow as tf
 
+from tfp_flows.adaptation import needs_adaptation
 from tfp_flows.flow import Flow
 
 __all__ = ["LogProb"]
@@ -69,7 +72,20 @@ class LogProb(keras.layers.Layer):
                     f"Call with x or `[x, context]`. Received: {len(inputs)} inputs."
                 )
             inputs = dict(zip(("x", "context"), inputs, strict=False))
+        if training:
+            self._warn_of_unseen_data()
         return self.flow(inputs, training=training)
+
+    def _warn_of_unseen_data(self) -> None:
+        with tf.init_scope():  # out of the graph, where variables have values
+            waits = needs_adaptation((self.flow.base, *self.flow.bijectors))
+        if waits:
+            warnings.warn(
+                "Some parts of the flow start from data, and only a flow's own `fit` "
+                "shows them any. Remedy: before `model.fit`, call `flow.adapt(x)`, or "
+                '`flow.adapt({"x": x, "context": c})` of a conditional flow.',
+                stacklevel=2,
+            )
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments; the flow as its own configuration."""

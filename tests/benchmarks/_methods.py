@@ -86,13 +86,13 @@ def mixture(
     pace = 0.0
     for k in components:
         # This fit, and that of the winner to all points.
-        if k > len(train) // 2 or clock.left < 2.5 * max(pace * k, best_seconds):
+        if k > len(train) // 2 or clock.left < pace * k + max(pace * k, best_seconds):
             break
         begin = clock.spent
         model = GaussianMixture(k, random_state=seed).fit(train)
         score = model.score(validation)
         seconds = clock.spent - begin
-        pace = max(pace, seconds / k)
+        pace = 1.2 * seconds / k
         if score > best_score:
             best, best_score, best_seconds = k, score, seconds
     model = GaussianMixture(best, random_state=seed)

@@ -1,10 +1,10 @@
 """Which anomalies does a density find? ROC AUC of -log_prob on labelled tables.
 
 Reads a folder of `.npz` files with X and y (1 is an anomaly), as ADBench has them.
-Fits 70% of the rows, which keep the share of anomalies and whose labels nobody sees, and
-judges the other 30%; `--normal-only` fits the normal ones of the 70%. Every fit runs in
-a process of its own. Fits stay in the folder `--work`, where a run goes on from what is
-there; `--write` writes docs/anomaly.md and docs/anomaly.json.
+Fits 70% of the rows, anomalies among them, without their labels, and judges the other
+30%; `--normal-only` fits the normal ones of the 70%. Every fit runs in a process of its
+own. Fits stay in the folder `--work`, where a run goes on from what is there; `--write`
+writes docs/anomaly.md and docs/anomaly.json.
 
 Run: python tests/benchmarks/anomaly.py FOLDER [--seconds 60] [--seeds 5]
     [--methods ours forest ...] [--normal-only] [--work FOLDER] [--write]

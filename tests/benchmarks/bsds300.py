@@ -96,7 +96,7 @@ def prepare(images: Path, folder: Path, seed: int) -> None:
 
     Whitening keeps every pixel's place: z = Σ^{-1/2} (x - mean), of the training
     patches. log_det.npy is what that adds to nats in z to make them nats in x;
-    gaussian.npy are nats of the test patches; check.npy is their mean over four times as
+    gaussian.npy are nats of the test patches; check.npy is the mean over four times as
     many, for a check that does not hang on the draw.
     """
     rng = np.random.default_rng(seed)

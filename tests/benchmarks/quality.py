@@ -243,7 +243,8 @@ def main(options: argparse.Namespace) -> None:
             for row in fresh:
                 print(json.dumps(row), flush=True)
             rows += fresh
-    print(density_table(rows, options.methods), table_table(rows, options.methods))
+    tables = density_table(rows, options.methods), table_table(rows, options.methods)
+    print("\n\n".join(table for table in tables if table))
     if options.write:
         _harness.write("quality", page(rows, options), rows)
 

@@ -5,6 +5,7 @@ from tfp_flows.bijectors.autoregressive import IAF, MaskedAutoregressive
 from tfp_flows.bijectors.autoregressive_spline import AutoregressiveSpline
 from tfp_flows.bijectors.bounded import Bounded
 from tfp_flows.bijectors.coupling import AdditiveCoupling, AffineCoupling
+from tfp_flows.bijectors.gaussianization import Gaussianize
 from tfp_flows.bijectors.householder import Householder
 from tfp_flows.bijectors.leaky_relu import LeakyReLU
 from tfp_flows.bijectors.lu_linear import LULinear
@@ -24,6 +25,7 @@ __all__ = [
     "AffineCoupling",
     "AutoregressiveSpline",
     "Bounded",
+    "Gaussianize",
     "Householder",
     "LULinear",
     "LeakyReLU",

@@ -3,10 +3,17 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-__all__ = ["GaussianMixture", "LogisticMixture", "bracketed_root"]
+__all__ = [
+    "GaussianMixture",
+    "LogisticMixture",
+    "bracketed_root",
+    "fitted_mixture",
+    "normal_quantile",
+]
 
 # Enough for a bracket of 1e9 widths to shrink below one float64 spacing; the
 # iteration ends when every point has converged, commonly after about ten.
@@ -15,6 +22,16 @@ _MAX_ITERATIONS = 100
 # Where a function is flatter than this, as F between components far apart, rounding
 # alone decides where the root lies; the reciprocal would overflow.
 _LEAST_LOG_SLOPE = -60.0
+
+# Where log Φ is less than this, its inverse starts from an expansion for the far tail;
+# elsewhere Φ is a number that even float32 has.
+_FAR = -80.0
+
+# Of Newton's method, from starts that are right to three digits at the least.
+_NEWTON_STEPS = 2
+
+# Of expectation and maximization, when a mixture is fitted.
+_EM_STEPS = 30
 
 
 class _Mixture:
@@ -83,8 +100,7 @@ class GaussianMixture(_Mixture):
     """A mixture of normal distributions."""
 
     def _log_kernel_cdf(self, z: tf.Tensor) -> tf.Tensor:
-        zero, one = tf.zeros([], z.dtype), tf.ones([], z.dtype)
-        return tfp.distributions.Normal(zero, one).log_cdf(z)
+        return _log_normal_cdf(z)
 
     def _log_kernel_pdf(self, z: tf.Tensor) -> tf.Tensor:
         return -0.5 * z**2 - 0.5 * math.log(2 * math.pi)
@@ -145,3 +161,83 @@ def bracketed_root(
     error = y - function(root)
     steepness = tf.exp(-tf.maximum(log_slope(root), _LEAST_LOG_SLOPE))
     return root + (error - tf.stop_gradient(error)) * tf.stop_gradient(steepness)
+
+
+def _log_normal_cdf(z: tf.Tensor) -> tf.Tensor:
+    """Returns log Φ(z)."""
+    zero, one = tf.zeros([], z.dtype), tf.ones([], z.dtype)
+    return tfp.distributions.Normal(zero, one).log_cdf(z)
+
+
+def normal_quantile(log_cdf: tf.Tensor, log_survival: tf.Tensor) -> tf.Tensor:
+    """Returns the z with Φ(z) = F, exact in both tails.
+
+    First derivatives with respect to both arguments are exact, second ones are not.
+
+    Args:
+      log_cdf: log F.
+      log_survival: log(1 - F).
+    """
+    is_low = log_cdf < log_survival
+    z = _quantile_below_zero(tf.where(is_low, log_cdf, log_survival))
+    return tf.where(is_low, z, -z)
+
+
+@tf.custom_gradient
+def _quantile_below_zero(log_cdf: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """Returns the z ≤ 0 with log Φ(z) = log_cdf ≤ log 1/2."""
+    near = tf.math.ndtri(tf.exp(tf.maximum(log_cdf, _FAR)))
+    # Φ(z) is nearly φ(z) / |z|, and z² nearly -2 log Φ.
+    square = -2 * tf.minimum(log_cdf, _FAR)
+    far = -tf.sqrt(square - tf.math.log(2 * math.pi * square))
+    z = tf.where(log_cdf < _FAR, far, near)
+    for _ in range(_NEWTON_STEPS):
+        z -= (_log_normal_cdf(z) - log_cdf) * _mills_ratio(z)
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return upstream * _mills_ratio(z)
+
+    return z, gradient
+
+
+def _mills_ratio(z: tf.Tensor) -> tf.Tensor:
+    """Returns Φ(z) / φ(z) for z ≤ 0: the derivative of z by log Φ(z)."""
+    return math.sqrt(math.pi / 2) * tfp.math.erfcx(-z / math.sqrt(2))
+
+
+def fitted_mixture(numbers: np.ndarray, components: int) -> dict[str, np.ndarray]:
+    """Returns a mixture of normal distributions, by expectation and maximization.
+
+    The components start at evenly spaced quantiles. One more point of each, at its
+    mean, with the variance of a kernel by Silverman's rule, keeps those that hold few
+    points from collapsing and from vanishing.
+
+    Args:
+      numbers: `(n,)`, spread by about 1.
+      components: K.
+
+    Returns:
+      "logits", "means" and "log_scales", each `(K,)`.
+    """
+    count = len(numbers)
+    kernel = count**-0.4
+    levels = (np.arange(components) + 0.5) / components
+    means = np.quantile(numbers, levels)[:, np.newaxis]
+    weights = np.full_like(means, 1 / components)
+    variances = np.full_like(means, components**-2.0)
+    for _ in range(_EM_STEPS):
+        away = numbers - means
+        log_parts = np.log(weights) - (np.log(variances) + away**2 / variances) / 2
+        parts = np.exp(log_parts - log_parts.max(0))
+        parts /= parts.sum(0)
+        held = parts.sum(1, keepdims=True)
+        shifts = (parts * away).sum(1, keepdims=True) / (held + 1)
+        squares = (parts * (away - shifts) ** 2).sum(1, keepdims=True)
+        means += shifts
+        variances = (squares + kernel) / (held + 1)
+        weights = (held + 1) / (count + components)
+    return {
+        "logits": np.log(weights[:, 0]),
+        "means": means[:, 0],
+        "log_scales": np.log(variances[:, 0]) / 2,
+    }

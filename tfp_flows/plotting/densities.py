@@ -285,7 +285,8 @@ def _sampler(flow: Any) -> tuple[int, Callable[..., Any]]:
     if isinstance(flow, tfp.distributions.Distribution):
         target = _targets.of_distribution(flow)
         return target.event_size, target.sample
-    event_size, sample = getattr(flow, "event_size", None), getattr(flow, "sample", None)
+    event_size = getattr(flow, "event_size", None)
+    sample = getattr(flow, "sample", None)
     if event_size is None or not callable(sample):
         raise TypeError(
             "`flow` must be a Flow, a tfd.Distribution, or have `event_size` and "

@@ -55,7 +55,8 @@ def over_turns(
     ends = np.stack([drawn[:, columns].min(0), drawn[:, columns].max(0)])
     # Farther out, only what is connected counts.
     reach = np.clip(np.abs(np.round((ends - middle) / periods)), 1, 50).astype(int)
-    takes_all = np.prod(1.0 + reach.sum(0)) <= _ALL_TURNS
+    turns_near = np.prod(1.0 + reach.sum(0))
+    takes_all = turns_near <= _ALL_TURNS
 
     def wrapped(points: np.ndarray, rows: np.ndarray) -> np.ndarray:
         points = points.copy()
@@ -92,7 +93,7 @@ def over_turns(
                 points, of, terms = points[counts], of[counts], terms[counts]
         return total
 
-    return _in_blocks(wrapped, _AT_ONCE // _ALL_TURNS)
+    return _in_blocks(wrapped, _AT_ONCE // int(min(turns_near, _ALL_TURNS)))
 
 
 def over_cells(
@@ -106,8 +107,8 @@ def over_cells(
 
     Up to three columns: tensor products of Gauss-Legendre rules of 4, 8, 16, … nodes
     in s, where u = s³ (10 - 15 s + 6 s²), which takes the edge off a density that is
-    infinite at an end of its support; more: 128, 512, … points of a shifted Sobol
-    sequence. Each cell has the first rule that agrees with the one before.
+    infinite at an end of its support; more: 128, 512, … points of a shifted and
+    folded Sobol sequence. Each cell has the first rule that agrees with the one before.
 
     Args:
       log_density: with a density in the columns.
@@ -182,7 +183,9 @@ def _rules(axes: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     shift = np.random.default_rng(0).uniform(size=axes)
     for count in (2**7, 2**9, 2**11, _MOST_NODES):
         nodes = tf.math.sobol_sample(axes, count, dtype=tf.float64).numpy()
-        yield (nodes + shift) % 1.0, np.full(count, -np.log(count))
+        # Folded, the nodes see a periodic density: a third of the error.
+        nodes = 1.0 - np.abs(2.0 * ((nodes + shift) % 1.0) - 1.0)
+        yield nodes, np.full(count, -np.log(count))
 
 
 def _in_blocks(function: LogDensity, size: int) -> LogDensity:

@@ -1,0 +1,219 @@
+"""What the benchmarks measure with, at a reduced size; they run by themselves."""
+
+import gzip
+import math
+
+import _harness
+import _methods
+import _targets
+import anomaly
+import bsds300
+import numpy as np
+import pytest
+import quality
+from PIL import Image
+
+RNG = np.random.default_rng(0)
+
+
+# Targets
+
+GRIDS = {  # of both coordinates, and the lengths that their points stand for
+    "crescent": [np.arange(-7, 7, 0.05), np.arange(-4, 50, 0.05)],
+    "thin_rings": [np.arange(-2.3, 2.3, 0.01)] * 2,
+    "heavy_cross": [np.sinh(np.arange(-8, 8, 0.02))] * 2,
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_targets_integrate_to_one(name):
+    axes = GRIDS[name]
+    x = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    mass = np.exp(_targets.make(name).log_prob(x))
+    for axis in reversed(axes):
+        mass = mass @ np.gradient(axis)
+    assert mass == pytest.approx(1, abs=2e-4)
+
+
+@pytest.mark.parametrize("name", _targets.TARGETS)
+def test_targets_have_their_entropy(name):
+    density = _targets.make(name)
+    surprise = -density.log_prob(density.sample(40_000, seed=1))
+    mean, error = _harness.mean_and_error(surprise)
+    assert abs(mean - density.entropy) < 4 * error
+
+
+def test_the_twist_of_no_waves_is_a_mixture():
+    """Where the twist is nothing, its mixture; elsewhere a shear of that."""
+    plain = _targets.twisted_mixture(twist=0.0)
+    twisted = _targets.twisted_mixture()
+    assert twisted.entropy == plain.entropy
+    x, z = twisted.sample(1000, seed=2), plain.sample(1000, seed=2)
+    assert np.abs(x - z).max() > 0.5
+    np.testing.assert_allclose(twisted.log_prob(x), plain.log_prob(z), rtol=1e-9)
+
+
+# Methods
+
+
+@pytest.mark.parametrize("method", [_methods.mixture, _methods.kernels])
+def test_methods_keep_the_units_of_the_data(method):
+    x = RNG.standard_normal((600, 2)) * [1000, 0.01] + [5, -5]
+    score = method(x[100:], x[:100], _methods.Clock(0.1), 0)
+    entropy = math.log(2 * math.pi * math.e) + math.log(10)
+    assert -score(x).mean() == pytest.approx(entropy, abs=0.3)
+
+
+def test_training_keeps_the_best_and_the_clock():
+    """Steps go past the best of weights, in the 20 that the clock allows."""
+    steps, kept, rates = [], [], []
+
+    class Steps(_methods.Clock):
+        spent = property(lambda self: len(steps))
+
+    def step(batch, rate):
+        steps.append(batch)
+        rates.append(rate)
+
+    def score(x):
+        return np.full(len(x), -float((len(steps) - 8) ** 2))
+
+    points, clock = np.zeros((64, 1)), Steps(20)
+    _methods._train(
+        points,
+        points[:5],
+        clock,
+        0,
+        step,
+        score,
+        lambda: kept.append(len(steps)),
+        16,
+        decay=True,
+    )
+    assert kept == [0, 0, 4, 8] and len(steps) == 20
+    assert {batch.shape for batch in steps} == {(16, 1)}
+    assert rates[0] == 1e-3 and rates[10] == 5e-4 and rates[-1] < 1e-5
+
+
+# Tables
+
+
+def test_tables_are_read_with_and_without_a_header(tmp_path):
+    rows = RNG.standard_normal((20, 3))
+    text = "\n".join(",".join(map(repr, row)) for row in rows.tolist())
+    (tmp_path / "a.csv").write_text("one,two,three\n" + text)
+    with gzip.open(tmp_path / "b.csv.gz", "wt") as file:
+        file.write(text)
+    np.save(tmp_path / "c.npy", rows)
+    for name in ("a.csv", "b.csv.gz", "c.npy"):
+        table, test = quality.read_table(tmp_path / name)
+        np.testing.assert_array_equal(table, rows)
+        assert test is None
+    for i, part in enumerate(("train", "val", "test")):
+        np.save(tmp_path / f"{part}.npy", rows[5 * i : 5 * i + 5])
+    train, test = quality.read_table(tmp_path)
+    np.testing.assert_array_equal(train, rows[:10])
+    np.testing.assert_array_equal(test, rows[10:15])
+
+
+def test_tables_become_densities():
+    """Integers spread over their cells; what is constant goes; a fifth is held out."""
+    n = 5000
+    columns = RNG.integers(3, size=n), np.full(n, 7.0), RNG.standard_normal(n)
+    train, test = quality.split_table(np.stack(columns, -1), None, seed=0)
+    assert train.shape == (4000, 2) and test.shape == (1000, 2)
+    np.testing.assert_allclose(train.mean(axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose(train.std(axis=0), 1)
+    assert len(np.unique(train[:, 0])) == 4000
+    assert np.ptp(train[:, 0]) == pytest.approx(3 / math.sqrt(9 / 12), rel=0.05)
+
+
+def test_results_are_paired(tmp_path):
+    truth = RNG.standard_normal(1000)
+    np.save(tmp_path / "truth.npy", truth)
+    _harness.save(tmp_path, "ours", truth - 0.1, 1.0)
+    _harness.save(tmp_path, "mixture", truth - 0.2, 2.0)
+    methods = ["ours", "mixture"]
+    rows = quality.results(tmp_path, "moons", 0, methods)
+    assert rows[1]["above_entropy"] == pytest.approx((0.2, 0), abs=1e-12)
+    assert rows[1]["minus_ours"] == pytest.approx((-0.1, 0), abs=1e-12)
+    table = quality.density_table(rows, [*methods, "zuko"])
+    expected = "| moons | **0.1000** ± 0.0000 | 0.2000 ± 0.0000 | – | 0.50 |"
+    assert table.splitlines()[-1] == expected
+    assert quality.table_table(rows, methods) == ""
+
+
+# Patches
+
+
+def test_patches_have_63_numbers_without_their_mean():
+    down, across = np.mgrid[:21, :31]
+    images = [(4 * down).astype(np.uint8), (5 * across).astype(np.uint8)]
+    patches = bsds300.draw_patches(images, 4000, np.random.default_rng(0))
+    assert patches.shape == (4000, 63) and patches.dtype == np.float32
+    np.testing.assert_allclose(patches.mean(axis=0).sum(), 0.5 * 7.5 / 256, atol=0.5)
+    whole = np.append(patches, -patches.sum(axis=1, keepdims=True), axis=1)
+    step = np.arange(8) - 3.5
+    slopes = whole.reshape(-1, 8, 8)
+    vertical = np.abs(slopes.mean(axis=2) - 4 / 256 * step).max(axis=1) < 1 / 256
+    horizontal = np.abs(slopes.mean(axis=1) - 5 / 256 * step).max(axis=1) < 1 / 256
+    assert vertical.sum() == horizontal.sum() == 2000
+    assert (vertical ^ horizontal).all()
+
+
+def test_the_gaussian_scores_as_a_gaussian(tmp_path, monkeypatch):
+    rows = {"train": 3000, "validation": 200, "test": 300}
+    monkeypatch.setattr(bsds300, "ROWS", rows)
+    for part, count in (("train", 20), ("test", 3)):
+        (tmp_path / part).mkdir()
+        for i in range(count):
+            pixels = RNG.integers(256, size=(30, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / part / f"{i:02}.jpg")
+    bsds300.prepare(tmp_path, tmp_path, seed=0)
+    train, test = (np.load(tmp_path / f"{part}.npy") for part in ("train", "test"))
+    assert train.shape == (3000, 63)
+    np.testing.assert_allclose(np.cov(train, rowvar=False), np.eye(63), atol=1e-3)
+    score = -(test.astype(float) ** 2).sum(axis=1) / 2 - 31.5 * math.log(2 * math.pi)
+    nats, _ = _harness.load(tmp_path, "gaussian")
+    np.testing.assert_allclose(nats, score + np.load(tmp_path / "log_det.npy"), 1e-4)
+    # Independent pixels: a patch is 64 of them less one direction.
+    grey = 255**2 / 12 * (0.299**2 + 0.587**2 + 0.114**2) / 256**2
+    assert nats.mean() == pytest.approx(
+        -31.5 * math.log(2 * math.pi * math.e * grey), 0.3
+    )
+
+
+# Anomalies
+
+
+def test_anomalies_are_split_and_judged():
+    x = RNG.standard_normal((1000, 3)) * [1, 100, 0] + 5
+    y = (np.arange(1000) < 50).astype(int)
+    x[:50, 0] += 8
+    train, test, labels = anomaly.prepare(x, y, 0, normal_only=False)
+    assert train.shape == (700, 2) and test.shape == (300, 2)
+    assert labels.sum() == 15
+    np.testing.assert_allclose(train.std(axis=0), 1)
+    normal, _, _ = anomaly.prepare(x, y, 0, normal_only=True)
+    assert len(normal) == 665
+    score = anomaly.forest(train[50:], train[:50], _methods.Clock(1), 0)
+    assert anomaly.area(score(test), labels) > 0.95
+    score = anomaly.neighbors(normal[50:], normal[:50], _methods.Clock(1), 0)
+    assert anomaly.area(score(test), labels) > 0.95
+
+
+def test_area_takes_what_is_no_number_as_most_anomalous():
+    labels = np.array([0, 0, 1, 1])
+    assert anomaly.area(np.array([-1.0, -2.0, -np.inf, np.nan]), labels) == 1
+    assert anomaly.area(np.array([-1.0, -3.0, -2.0, -4.0]), labels) == 0.75
+
+
+def test_means_over_tables():
+    aucs = {"a": [0.8, 0.9], "b": [0.6, 0.6]}
+    rows = [
+        {"table": name, "seed": seed, "method": "forest", "auc": auc}
+        for name, values in aucs.items()
+        for seed, auc in enumerate(values)
+    ]
+    last = anomaly.table(rows, ["ours", "forest"]).splitlines()[-1]
+    assert last == "| mean | – | **0.7250** ± 0.0250 |"

@@ -1,0 +1,130 @@
+"""The callbacks and the optimizer: schedules, averages, and the numbers of Adam."""
+
+import keras
+import numpy as np
+import pytest
+
+import tfp_flows as tfpf
+from tfp_flows.callbacks import CosineToDeadline, WeightAverage
+from tfp_flows.optimizers import FusedAdam
+
+
+def flow():
+    return tfpf.recipes.real_nvp(2, layers=2, hidden=(8,), seed=0)
+
+
+def points(n=400, seed=0):
+    return tfpf.densities.make("two_moons").sample(n, seed=seed)
+
+
+class Rates(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None):
+        self.seen = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.seen.append(float(self.model.optimizer.learning_rate))
+
+
+def test_cosine_in_steps():
+    model, rates = flow(), Rates()
+    model.compile("adam")
+    end = CosineToDeadline(0.01, steps=8)
+    history = model.fit(
+        points(), batch_size=100, epochs=9, verbose=0, callbacks=[rates, end]
+    )
+    assert len(history.history["loss"]) == 2
+    expected = 0.005 * (1 + np.cos(np.pi * np.arange(8) / 8))
+    np.testing.assert_allclose(rates.seen, expected, rtol=1e-5)
+
+
+def test_cosine_in_seconds_ends_on_time():
+    model = flow()
+    model.compile("adam")
+    model.fit(points(), verbose=0)  # compiles
+    history = model.fit(
+        points(),
+        epochs=10**6,
+        verbose=0,
+        callbacks=[CosineToDeadline(1e-3, seconds=0.5)],
+    )
+    assert len(history.history["loss"]) < 10**5
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_an_end_is_needed():
+    with pytest.raises(ValueError, match="must be given"):
+        CosineToDeadline(1e-3)
+    with pytest.raises(ValueError, match="positive"):
+        CosineToDeadline(1e-3, seconds=0)
+
+
+def test_average_of_the_weights():
+    model = flow()
+    model.compile(keras.optimizers.SGD(0.01))
+    seen = []
+
+    class Weights(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(model.trainable_variables[0].numpy())
+
+    average = WeightAverage(points(200, seed=1))
+    before = model.trainable_variables[0].numpy()
+    model.fit(points(), batch_size=100, verbose=0, callbacks=[Weights(), average])
+    expected = before
+    for t, weight in enumerate(seen, 1):
+        expected = expected + 9 / (t + 8) * (weight - expected)
+    held_out = model.log_prob(points(200, seed=1)).numpy().mean()
+    np.testing.assert_allclose(model.trainable_variables[0].numpy(), expected, rtol=1e-5)
+    assert -held_out == pytest.approx(average.best, rel=1e-5)
+
+
+def test_the_best_average_is_kept_when_training_diverges():
+    model = flow()
+    model.compile(keras.optimizers.SGD(1e9))
+    average = WeightAverage(points(200, seed=1))
+    start = -model.log_prob(points(200, seed=1)).numpy().mean()
+    model.fit(points(), batch_size=100, epochs=3, verbose=0, callbacks=[average])
+    end = -model.log_prob(points(200, seed=1)).numpy().mean()
+    assert end <= start + 1e-5
+
+
+def test_patience():
+    model = flow()
+    model.compile(keras.optimizers.SGD(0.0))
+    history = model.fit(
+        points(),
+        epochs=50,
+        verbose=0,
+        callbacks=[WeightAverage(points(200, seed=1), patience=3)],
+    )
+    assert len(history.history["val_loss"]) <= 5
+
+
+@pytest.mark.parametrize("options", [{}, {"global_clipnorm": 0.1}, {"weight_decay": 0.1}])
+def test_fused_adam_is_adam(options):
+    weights = []
+    for optimizer in (keras.optimizers.Adam, FusedAdam):
+        model = flow()
+        model.compile(optimizer(0.01, **options), steps_per_execution=2)
+        model.fit(points(), batch_size=100, epochs=3, shuffle=False, verbose=0)
+        weights.append(model.get_weights())
+    for theirs, ours in zip(*weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_fused_adam_saves_and_loads(tmp_path):
+    model = flow()
+    model.compile(FusedAdam(0.01))
+    model.fit(points(), verbose=0)
+    model.save(tmp_path / "flow.keras")
+    loaded = keras.models.load_model(tmp_path / "flow.keras")
+    assert isinstance(loaded.optimizer, FusedAdam)
+    for one in (model, loaded):
+        one.fit(points(), shuffle=False, verbose=0)
+    for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_fused_adam_refuses_amsgrad():
+    with pytest.raises(ValueError, match="amsgrad"):
+        FusedAdam(amsgrad=True)
