@@ -343,7 +343,6 @@ class MeanContext(Conditional):
 
 
 class ContextsTurnedAround(Conditional):
-
     def _log_scale(self, x):
         return self._weight * tf.reverse(self._context_at(x), [0])
 
@@ -524,7 +523,7 @@ CONDITIONAL_MUTANTS = {
     "ignored context": (IgnoredContext, "context", "the context makes no difference"),
     "needs no context": (NeedsNoContext, "context", "it returned an answer"),
     "unclear refusal": (UnclearRefusal, "context", "it raised ValueError: no"),
-    "any width of context": (AnyContextWidth, "context", "of width 2 instead of 1 must"),
+    "any width of context": (AnyContextWidth, "context", "of width 2 instead of 1"),
     "copied weight": (CopiedWeight, "context", "they must be the same"),
     "context is not broadcast": (
         UnbroadcastContext,

@@ -15,9 +15,7 @@ tfd = tfp.distributions
 
 
 def some(tails="normal", d=3, components=4, **options):
-    mixture = Mixture(
-        d, components, tails=tails, seed=0, dtype="float64", **options
-    )
+    mixture = Mixture(d, components, tails=tails, seed=0, dtype="float64", **options)
     rng = np.random.default_rng(1)
     for variable in mixture.trainable_variables:
         variable.assign(variable + 0.3 * rng.normal(size=variable.shape))

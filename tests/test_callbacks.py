@@ -74,7 +74,9 @@ def test_average_of_the_weights():
     for t, weight in enumerate(seen, 1):
         expected = expected + 9 / (t + 8) * (weight - expected)
     held_out = model.log_prob(points(200, seed=1)).numpy().mean()
-    np.testing.assert_allclose(model.trainable_variables[0].numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        model.trainable_variables[0].numpy(), expected, rtol=1e-5
+    )
     assert -held_out == pytest.approx(average.best, rel=1e-5)
 
 
@@ -100,7 +102,9 @@ def test_patience():
     assert len(history.history["val_loss"]) <= 5
 
 
-@pytest.mark.parametrize("options", [{}, {"global_clipnorm": 0.1}, {"weight_decay": 0.1}])
+@pytest.mark.parametrize(
+    "options", [{}, {"global_clipnorm": 0.1}, {"weight_decay": 0.1}]
+)
 def test_fused_adam_is_adam(options):
     weights = []
     for optimizer in (keras.optimizers.Adam, FusedAdam):

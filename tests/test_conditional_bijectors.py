@@ -1,7 +1,6 @@
-"""Every bijector that takes a context through the contract, and what it does with it."""
+"""Every bijector that takes a context through the contract, and what it makes of it."""
 
 import inspect
-import math
 
 import numpy as np
 import pytest
@@ -28,11 +27,12 @@ from tfp_flows.bijectors import (
     Spline,
     SplineCoupling,
 )
-from tfp_flows.testing import BIJECTOR_CHECKS, check_bijector
+from tfp_flows.testing import BIJECTOR_CHECKS, check_bijector, check_flow
 
 tfb = tfp.bijectors
 
-SMALL = {"context_size": 2, "hidden": (8,), "seed": 1}
+# In one dtype: the other adds nothing to what the table without contexts covers.
+SMALL = {"context_size": 2, "hidden": (8,), "seed": 1, "dtype": "float64"}
 RANDOM = {**SMALL, "identity_start": False}
 
 
@@ -96,3 +96,143 @@ def test_the_contract_covers_every_bijector_that_takes_a_context():
     public = {getattr(bijectors, name) for name in bijectors.__all__}
     takes = {c for c in public if "context_size" in inspect.signature(c).parameters}
     assert takes == {cls for cls, _, _ in CONDITIONAL.values()}
+
+
+def steered(cls, *args, kernel, **options):
+    """One whose parameters are their initial values plus kernel · context."""
+    bijector = cls(*args, context_size=1, hidden=(), **options)
+    bijector.build(2, "float64")
+    (head,) = (w for w in bijector.trainable_variables if "kernel" in w.name)
+    head.assign(np.broadcast_to(kernel, head.shape))
+    return bijector
+
+
+class TestWhatTheContextSteers:
+    x = points(2)
+    c = np.linspace(-1, 1, 11)
+
+    def given(self, *args, **options):
+        return steered(*args, **options).given(self.c[:, np.newaxis])
+
+    @pytest.mark.parametrize(
+        ("cls", "start", "kernel", "values"),
+        [
+            (ShiftAndCube, 1.5, 2.0, 1.5 + 2.0 * c),
+            (Rotation2D, 0.5, 2.0, 0.5 + 2.0 * c),
+            (LeakyReLU, 0.3, 2.0, 0.3 * np.exp(2.0 * c)),
+        ],
+    )
+    def test_one_number(self, cls, start, kernel, values):
+        bijector = self.given(cls, start, kernel=kernel)
+        y = bijector.forward(self.x).numpy()
+        log_det = bijector.forward_log_det_jacobian(self.x, 1).numpy()
+        for i, value in enumerate(values):
+            alone = cls(float(value))
+            np.testing.assert_allclose(y[i], alone.forward(self.x[i]))
+            one = alone.forward_log_det_jacobian(self.x[i], 1)
+            np.testing.assert_allclose(log_det[i], one, atol=1e-12)
+
+    def test_the_slope_of_each_coordinate(self):
+        bijector = self.given(LeakyReLU, [0.3, 2.0], kernel=[[1.0, -1.0]])
+        y = bijector.forward(-np.ones([11, 2]))
+        slopes = np.array([0.3, 2.0]) * np.exp(self.c[:, np.newaxis] * [1.0, -1.0])
+        np.testing.assert_allclose(y, -slopes)
+
+    def test_the_mixture(self):
+        rng = np.random.default_rng(0)
+        bijector = self.given(MixtureCDF, 3, kernel=rng.normal(size=(1, 18)))
+        mixture = bijector.mixture
+        assert mixture.batch_shape == (11, 2)
+        np.testing.assert_allclose(bijector.forward(self.x), mixture.cdf(self.x))
+        np.testing.assert_allclose(
+            bijector.forward_log_det_jacobian(self.x, 1),
+            tf.reduce_sum(mixture.log_prob(self.x), -1),
+        )
+
+    def test_there_is_no_mixture_without_a_context(self):
+        bijector = steered(MixtureCDF, 3, kernel=0.0)
+        with pytest.raises(ValueError, match=r"given\(context\).mixture"):
+            bijector.mixture  # noqa: B018
+
+
+ONE_NUMBER = {
+    "coefficient": (ShiftAndCube, 1.5),
+    "angle": (Rotation2D, 0.5),
+    "slope": (LeakyReLU, 0.5),
+}
+
+
+@pytest.mark.parametrize("name", ONE_NUMBER)
+def test_a_callers_own_variable_cannot_depend_on_a_context(name):
+    cls, value = ONE_NUMBER[name]
+    for own in (tf.Variable(value), tf.constant(value)):
+        with pytest.raises(ValueError, match=f"`{name}` cannot be your own variable"):
+            cls(own, context_size=2)
+
+
+@pytest.mark.parametrize("cls", [ShiftAndCube, Rotation2D, LeakyReLU, MixtureCDF])
+class TestTheFourThatLearnedToTakeOne:
+    def test_without_a_context_the_weights_are_those_they_had(self, cls):
+        bijector = cls()
+        bijector.build(2)
+        names = {
+            ShiftAndCube: ["coefficient:0"],
+            Rotation2D: ["angle:0"],
+            LeakyReLU: ["log_slope:0"],
+            MixtureCDF: ["log_scales:0", "logits:0", "means:0"],
+        }
+        assert [w.name for w in bijector.variables] == names[cls]
+        assert bijector.is_constant_jacobian == (cls is Rotation2D)
+
+    def test_a_config_from_before_still_loads(self, cls):
+        bijector = cls()
+        config = bijector.get_config()
+        assert (config.pop("context_size"), config.pop("hidden")["items"]) == (
+            0,
+            [64, 64],
+        )
+        x = points(2).astype("float32")
+        np.testing.assert_array_equal(
+            cls.from_config(config).forward(x), bijector.forward(x)
+        )
+
+    def test_the_same_seed_makes_the_same_network(self, cls):
+        drawn = cls(context_size=2)
+        again = cls.from_config(drawn.get_config())
+        for bijector in (drawn, again):
+            bijector.build(2)
+        for one, other in zip(drawn.variables, again.variables, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_trainable_false_freezes_the_network_too(self, cls):
+        bijector = cls(context_size=2, trainable=False)
+        bijector.build(2)
+        assert len(bijector.variables) > 3 and not bijector.trainable_variables
+
+    def test_no_jacobian_is_constant_over_contexts(self, cls):
+        assert not cls(context_size=2).is_constant_jacobian
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"context_size": -1}, "whole number ≥ 0"),
+            ({"context_size": 2, "hidden": 16}, "sequence of layer widths"),
+        ],
+    )
+    def test_wrong_options_raise(self, cls, options, message):
+        with pytest.raises(ValueError, match=message):
+            cls(**options)
+
+
+def test_a_conditional_flow_of_them():
+    flow = tfpf.Flow(
+        [
+            ShiftAndCube(0.3, **SMALL),
+            Rotation2D(0.7, **SMALL),
+            LeakyReLU(0.5, **SMALL),
+            MixtureCDFCoupling(components=2, **RANDOM),
+        ],
+        event_size=2,
+    )
+    passed = check_flow(flow, points(2), context=CONTEXT, skip=["xla"])
+    assert {"stages", "context", "integral", "keras_file"} <= set(passed)

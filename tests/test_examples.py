@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -51,3 +52,19 @@ def test_two_moons(tmp_path):
     result = load("two_moons").main(tmp_path)
     assert -0.01 < result["gap"] < 0.10
     assert result["round_trip"] <= 1e-4
+
+
+@pytest.mark.slow
+def test_conditional_regression(tmp_path, capsys):
+    # A target that is two-sided given the features, which no Gaussian is.
+    rng = np.random.default_rng(0)
+    features, noise = rng.normal(size=(3000, 2)), 0.2 * rng.normal(size=3000)
+    target = features[:, 0] + rng.choice([-2.0, 2.0], 3000) + noise
+    table = np.column_stack([features, target])
+    np.savetxt(tmp_path / "table.csv", table, delimiter=",")
+    example = load("conditional_regression")
+    result = example.main(tmp_path, tmp_path / "table.csv")
+    assert result["gain"] > 0.5 > 10 * result["error"]
+    assert (tmp_path / "predictions.png").stat().st_size > 10_000
+    assert "(1000 rows)" in capsys.readouterr().out
+    assert abs(example.main(tmp_path)["gain"]) < 0.2  # nothing to gain on 442 rows

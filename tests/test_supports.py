@@ -228,11 +228,11 @@ class TestDensity:
     def test_contexts(self, spec):
         supports = Supports(spec, 2)
         flow = coupled_flow(supports, context_size=3)
-        context = np.random.default_rng(0).normal(size=(7, 3)).astype("float32")
-        x = np.tile([2.0, 1.0], (7, 1))
+        context = np.random.default_rng(0).normal(size=(3, 3)).astype("float32")
+        x = np.tile([2.0, 1.0], (3, 1))
         log_prob = supports.log_prob(flow, x, context)
-        assert len(np.unique(log_prob.round(4))) == 7
-        for i in (0, 3):
+        assert len(np.unique(log_prob.round(4))) == 3
+        for i in (0, 2):
             alone = supports.log_prob(flow, x[i], context[i])
             assert alone == pytest.approx(log_prob[i], abs=1e-4)
         with pytest.raises(ValueError, match="must be given"):
@@ -249,7 +249,9 @@ class TestPoints:
         supports = Supports(EVERY_KIND, 8, dtype=dtype)
         supports.adapt(every_kind())
         flow = normal_flow(supports, 0.0, scale)
-        data = supports.quantize(flow.sample(2000, seed=0))
+        samples = flow.sample(2000, seed=0)
+        assert np.isfinite(flow.log_prob(samples)).all()
+        data = supports.quantize(samples)
         assert data.dtype == dtype and np.isfinite(data).all()
         exact = data.astype(np.float64)
         low = np.array([-np.inf, 0, 0.1, -np.inf, -np.pi, 0, -np.inf, 0])
@@ -259,7 +261,6 @@ class TestPoints:
         assert (exact[:, strict] > low[strict]).all()
         assert (exact[:, [2, 3, 4, 5]] < high[[2, 3, 4, 5]]).all()
         assert (exact[:, 6:] % 1 == 0).all()
-        assert np.isfinite(flow.log_prob(supports.dequantize(data, seed=0))).all()
 
     @pytest.mark.parametrize(
         ("spec", "dtype"),
@@ -539,24 +540,33 @@ class TestBounded:
 
     def test_known_values(self):
         x = np.linspace(-3, 3, 13)[:, None]
-        expected = 2 + 3 * tfd.Normal(np.float64(0), np.float64(1)).cdf(x)
-        np.testing.assert_allclose(Bounded(2, 5).forward(x), expected, rtol=1e-12)
+        normal = tfd.Normal(np.float64(0), np.float64(1))
+        expected = 2 + 3 * normal.cdf(x)
+        np.testing.assert_allclose(Bounded(2, 5).forward(x), expected, atol=3e-3)
+        logits = 1.6 * x + x**3 / 15  # up to 2.5
+        expected = 1 / (1 + np.exp(-logits))
+        np.testing.assert_allclose(
+            Bounded().forward(x)[1:-1], expected[1:-1], rtol=1e-12
+        )
         right = Bounded(0, math.inf, scale=3.0).forward(x)
         np.testing.assert_allclose(right[6:], 3 * np.exp(x[6:]), rtol=1e-12)
         left = Bounded(-math.inf, 0, scale=3.0).forward(-x)
         np.testing.assert_allclose(left, -right, rtol=1e-12)
 
-    def test_half_lines_are_smooth_at_their_joints(self):
-        bijector = Bounded(0, math.inf)
-        for joint in (-1.0, 0.0):
+    @pytest.mark.parametrize(
+        ("high", "joints"), [(math.inf, (-1.0, 0.0)), (1.0, (-2.5, 0.0, 2.5))]
+    )
+    def test_smooth_at_the_joints(self, high, joints):
+        bijector = Bounded(0, high)
+        for joint in joints:
             x = np.array([[joint - 1e-6], [joint], [joint + 1e-6]])
             slopes = bijector.forward_log_det_jacobian(x, 1).numpy()
-            assert slopes[2] - slopes[1] == pytest.approx(slopes[1] - slopes[0], 1e-3)
+            np.testing.assert_allclose(np.diff(slopes, 2), 0.0, atol=1e-9)
 
     def test_ends_are_taken_for_points_beside_them(self):
         # For one a float32 eps inside.
         ends = Bounded().inverse(np.array([[0.0, 1.0]], "float32")).numpy()
-        np.testing.assert_allclose(ends, [[-5.1666, 5.1666]], atol=1e-3)
+        np.testing.assert_allclose(ends, [[-5.12, 5.12]], atol=0.05)
         outside = Bounded().inverse(np.array([[-0.1, 1.1, 0.5]], "float32")).numpy()
         np.testing.assert_array_equal(np.isnan(outside), [[True, True, False]])
 

@@ -443,7 +443,8 @@ def test_a_stage_that_leaks_context_is_named():
     flow = tfpf.Flow([mutants.FirstContext(), tfb.Scale([2.0, 1.5])], event_size=2)
     skip = ["xla", "graph", "keras_file", "integral"]
     failures, _ = flow_report(flow, X2, context=C1, skip=skip)
-    assert ("stage 1, FirstContext", "context") in {(f.where, f.check) for f in failures}
+    found = {(failure.where, failure.check) for failure in failures}
+    assert ("stage 1, FirstContext", "context") in found
 
 
 @pytest.mark.parametrize(

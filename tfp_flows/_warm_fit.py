@@ -6,7 +6,6 @@ is not the best start, so that a few are trained for a little while, and the bet
 of them for a little longer. What is left of the time goes to the winner.
 """
 
-import os
 import dataclasses
 import math
 import time
@@ -25,6 +24,7 @@ from tfp_flows.bases import Mixture
 from tfp_flows.bijectors import Spline, SplineCoupling
 from tfp_flows.callbacks import CosineToDeadline, WeightAverage
 from tfp_flows.flow import Flow
+from tfp_flows.optimizers import FusedAdam
 
 __all__ = ["Clock", "Plan", "Result", "warm_fit"]
 
@@ -47,8 +47,10 @@ _THINNING = 3.0  # components of one entrant and of the next
 _STEPS, _RACE_STEPS = 12_000, 3_000  # where no time limit is given
 _SECONDS_AFTER = 2.0  # for what comes after training
 _EPOCHS = 60
+# Share of training in which the rate rises: Adam's first steps are as long as any, and
+# would undo in all layers at once what the mixture knows.
+_WARM_UP = 0.1
 _STEPS_AT_ONCE = 32
-_PATIENCE = 25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -304,16 +306,17 @@ class _Trainer:
         most = max(len(start.mixture.weights_) for start in entrants)
         base = Mixture(d, most, tails="student", seed=plan.seed)
         base.start(*_numbers(entrants[0].mixture), points=self._train)
-        self._flow = Flow(_bijectors(d, plan), base=base)
-        self._flow.adapt(self._train)
-        optimizer = keras.optimizers.Adam(plan.learning_rate, global_clipnorm=1.0)
+        bijectors = _bijectors(d, plan)
+        for bijector in bijectors:  # identities: the same points reach them all
+            bijector.adapt(self._train)
+        self._flow = Flow(bijectors, base=base)
+        optimizer = FusedAdam(plan.learning_rate, global_clipnorm=1.0)
         self._flow.compile(optimizer, steps_per_execution=_STEPS_AT_ONCE)
         optimizer.build(self._flow.trainable_variables)
         self._variables = [
-            variable.value
-            for variable in (*self._flow.trainable_variables, *optimizer.variables)
+            variable.value for variable in (*self._flow.variables, *optimizer.variables)
         ]
-        self._average = WeightAverage(self._held_out, patience=None)
+        self._average = WeightAverage(self._held_out)
         self._batches = _batches(self._train, plan.batch_size, plan.seed)
 
     # The state of an entrant: all weights, and what the optimizer remembers.
@@ -327,10 +330,9 @@ class _Trainer:
 
     def _steps(self, count: int, **kwargs: Any) -> keras.callbacks.History:
         """Trains for about `count` steps an epoch, a multiple of those of one call."""
-        calls = max(1, round(count / _STEPS_AT_ONCE))
         return self._flow.fit(
             self._batches,
-            steps_per_epoch=calls * _STEPS_AT_ONCE,
+            steps_per_epoch=_whole(count),
             **{"epochs": 1, "verbose": 0, "callbacks": [self._average], **kwargs},
         )
 
@@ -346,30 +348,36 @@ class _Trainer:
             self._restore(fresh)
             self._flow.base.start(*_numbers(start.mixture), points=self._train)
             states[i] = self._state()
-        if os.environ.get("DBG"): print("built",clock.spent)
-        self._steps(1, callbacks=[])  # compiles
-        if os.environ.get("DBG"): print("compiled",clock.spent)
+        self._steps(1)  # compiles
         before = clock.spent
         self._steps(3 * _STEPS_AT_ONCE)
         self._rate = 3 * _STEPS_AT_ONCE / (clock.spent - before)  # steps a second
         self._restore(states[0])
         rounds = math.ceil(math.log2(len(entrants))) if len(entrants) > 1 else 0
-        seconds = _RACE_SHARE * clock.left if clock.seconds else _RACE_STEPS / self._rate
+        seconds = (
+            _RACE_SHARE * clock.left if clock.seconds else _RACE_STEPS / self._rate
+        )
         losses: dict[int, float] = {}
         for _ in range(rounds):
             count = self._rate * seconds / (rounds * len(states))
             for i, state in states.items():
                 self._restore(state)
-                # The average is judged, and the training goes on from the weights.
-                self._steps(count, callbacks=[self._average, keep := _LastState(self)])
-                states[i], losses[i] = keep.state, self._average.best
+                # Down to a small rate each time: noise must not decide the race.
+                end = CosineToDeadline(
+                    plan.learning_rate, steps=_whole(count), warm_up=_WARM_UP
+                )
+                self._steps(count, callbacks=[self._average, end])
+                states[i], losses[i] = self._state(), self._average.best
             order = sorted(states, key=losses.get)
             states = {i: states[i] for i in order[: math.ceil(len(order) / 2)]}
             if plan.verbose:
                 told = ", ".join(
-                    f"{len(entrants[i].mixture.weights_)}: {losses[i]:.3f}" for i in order
+                    f"{len(entrants[i].mixture.weights_)}: {losses[i]:.3f}"
+                    for i in order
                 )
-                print(f"Held-out nats by components of the mixture at the start: {told}")
+                print(
+                    f"Held-out nats by components of the mixture at the start: {told}"
+                )
         (winner,) = states
         self._restore(states[winner])
         return entrants[winner]
@@ -378,29 +386,25 @@ class _Trainer:
         """Trains the flow in its present state until the end, and returns the history."""
         if self._clock.seconds is None:
             total = _STEPS
-            end = CosineToDeadline(self._plan.learning_rate, steps=total)
+            end = CosineToDeadline(
+                self._plan.learning_rate, steps=total, warm_up=_WARM_UP
+            )
         else:
             seconds = max(0.1, self._clock.left - _SECONDS_AFTER)
             total = max(_STEPS_AT_ONCE, int(self._rate * seconds))
-            end = CosineToDeadline(self._plan.learning_rate, seconds=seconds)
+            end = CosineToDeadline(
+                self._plan.learning_rate, seconds=seconds, warm_up=_WARM_UP
+            )
         steps = max(_STEPS_AT_ONCE, total // _EPOCHS)
-        if os.environ.get("DBG"): print("rate",self._rate,"total",total,"steps",steps,"left",self._clock.left,"spent",self._clock.spent,flush=True)
         history = self._steps(
             steps,
-            epochs=math.ceil(1.1 * total / steps),
+            epochs=math.ceil(2 * total / steps),
             callbacks=[self._average, end],
             verbose=self._plan.verbose,
         )
-        if os.environ.get("DBG"): print("done",self._clock.spent, int(self._flow.optimizer.iterations), [round(v,3) for v in history.history["val_loss"]])
         return history.history
 
 
-class _LastState(keras.callbacks.Callback):
-    """Keeps the state at the end of training, before the best weights replace it."""
-
-    def __init__(self, trainer: _Trainer) -> None:
-        super().__init__()
-        self._trainer = trainer
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.state = self._trainer._state()
+def _whole(count: float) -> int:
+    """Returns about `count` steps, a multiple of those of one call."""
+    return max(1, round(count / _STEPS_AT_ONCE)) * _STEPS_AT_ONCE

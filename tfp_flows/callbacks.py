@@ -19,14 +19,16 @@ _RECENCY = 8.0
 class CosineToDeadline(keras.callbacks.Callback):
     """Lowers the learning rate as a cosine to zero, and ends training there.
 
-    With f the share of the seconds or of the steps that is over, the larger one::
+    With f the share of the seconds or of the steps that is over, the larger one, and
+    w the share for warming up::
 
-        rate(f) = learning_rate · (1 + cos πf) / 2
+        rate(f) = learning_rate · min(1, f / w) · (1 + cos πf) / 2
 
     Args:
       learning_rate: at the start; that of the optimizer when None.
       seconds: until the end, from the first batch on; None for no limit.
       steps: until the end; None for no limit.
+      warm_up: share of training, in [0, 1), in which the rate rises from zero.
 
     Raises:
       ValueError: neither `seconds` nor `steps` is given, or one is not positive.
@@ -50,8 +52,12 @@ class CosineToDeadline(keras.callbacks.Callback):
         *,
         seconds: float | None = None,
         steps: int | None = None,
+        warm_up: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= warm_up < 1:
+            raise ValueError(f"`warm_up` must be in [0, 1). Received: {warm_up!r}.")
+        self.warm_up = warm_up
         if seconds is None and steps is None:
             raise ValueError("`seconds` or `steps` must be given.")
         if seconds is not None and not seconds > 0:
@@ -66,9 +72,11 @@ class CosineToDeadline(keras.callbacks.Callback):
             self.learning_rate = float(self.model.optimizer.learning_rate)
         self._start = time.perf_counter()
         self._first = int(self.model.optimizer.iterations)
-        self.model.optimizer.learning_rate = self.learning_rate
+        self._set_rate(0.0)
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         """Sets the rate of the next step."""
         over = [0.0]
         if self.seconds is not None:
@@ -77,10 +85,14 @@ class CosineToDeadline(keras.callbacks.Callback):
             done = int(self.model.optimizer.iterations) - self._first
             over.append(done / self.steps)
         share = min(1.0, max(over))
-        rate = self.learning_rate * (1 + math.cos(math.pi * share)) / 2
-        self.model.optimizer.learning_rate = rate
+        self._set_rate(share)
         if share >= 1:
             self.model.stop_training = True
+
+    def _set_rate(self, share: float) -> None:
+        rise = min(1.0, share / self.warm_up) if self.warm_up else 1.0
+        fall = (1 + math.cos(math.pi * share)) / 2
+        self.model.optimizer.learning_rate = self.learning_rate * rise * fall
 
 
 class WeightAverage(keras.callbacks.Callback):
@@ -127,7 +139,9 @@ class WeightAverage(keras.callbacks.Callback):
         self.best, self._best = math.inf, [weight.numpy() for weight in weights]
         self._judge()
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         """Moves the average towards the weights."""
         share = (1 + _RECENCY) / (self._steps + 1 + _RECENCY)
         self._steps += 1

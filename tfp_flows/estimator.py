@@ -175,9 +175,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, BaseEstimator):
         )
         self.history_ = result.history
         self.start_, self.held_out_ = result.start, result.held_out
-        self.offset_ = float(
-            np.quantile(self.score_samples(X), self.contamination)
-        )
+        self.offset_ = float(np.quantile(self.score_samples(X), self.contamination))
         return self
 
     def _plan(self, d: int, seed: int) -> Plan:
@@ -261,4 +259,6 @@ def _units(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = np.where(has_outliers, middle, scale)
     # A constant column has no scale of its own but that of its rounding.
     least = np.maximum(1e-6 * np.abs(location), np.finfo(np.float32).tiny ** 0.5)
-    return location, np.where(scale > least, scale, np.where(x.std(axis=0) > 0, np.maximum(scale, least), 1.0))
+    return location, np.where(
+        scale > least, scale, np.where(x.std(axis=0) > 0, np.maximum(scale, least), 1.0)
+    )

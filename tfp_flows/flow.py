@@ -672,7 +672,9 @@ class Flow(keras.Model):
         """Writes a SavedModel that runs where neither tfp_flows nor TFP is installed.
 
         `tf.saved_model.load(path)` has the endpoints `log_prob(x)`, x of shape
-        `(n, event_size)`, and `sample(n)`, n a scalar int32 tensor.
+        `(n, event_size)`, and `sample(n)`, n a scalar int32 tensor; of a conditional
+        flow `log_prob(x, context)` and `sample(n, context)`, `(n, m, event_size)`, with
+        contexts `(m, context_size)`.
 
         Args:
           filepath: the folder, written whole or not at all; a SavedModel that is

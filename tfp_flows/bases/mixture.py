@@ -26,6 +26,8 @@ TAILS = ("normal", "student")
 _FREEDOMS = (2.0, 4.0, 8.0, 16.0, 64.0, 256.0)
 _LOOKED_AT = 4096  # points they are compared on
 
+_NO_WEIGHT = -1e4  # as a logit
+
 # The least variance of a component in a fit to data, as a share of the data's.
 _LEAST_VARIANCE = 1e-6
 
@@ -115,9 +117,19 @@ class Mixture(tfd.Distribution):
         )
         d, k = event_size, components
         centers = np.random.default_rng(seed).normal(size=(k, d))
+        # What is learned is relative to a start that stays: in units of each
+        # component, so that a step means the same to narrow ones and to wide ones.
+        self._anchors = tf.Variable(
+            tf.cast(centers if k > 1 else np.zeros((k, d)), dtype),
+            trainable=False,
+            name="anchors",
+        )
+        self._units = tf.Variable(
+            tf.eye(d, batch_shape=[k], dtype=dtype), trainable=False, name="units"
+        )
         initial = {
             "logits": np.zeros(k),
-            "centers": centers if k > 1 else np.zeros((k, d)),
+            "shifts": np.zeros((k, d)),
             "log_diagonal": np.zeros((k, d)),
             "upper": np.zeros((k, d * (d - 1) // 2)),
         }
@@ -229,21 +241,15 @@ class Mixture(tfd.Distribution):
         """
         d, k = self.parameters["event_size"], self.parameters["components"]
         spare = k - len(weights)
-        diagonal = np.einsum("kii->ki", precisions_cholesky)
-        shears = precisions_cholesky / diagonal[:, np.newaxis, :]
-        values = {
-            # Spare components have no weight, and so no gradient.
-            "logits": np.append(np.log(weights), np.full(spare, -1e4)),
-            "centers": np.append(means, np.zeros((spare, d)), 0),
-            "log_diagonal": np.append(np.log(diagonal), np.zeros((spare, d)), 0),
-            "upper": np.append(
-                shears[:, *np.triu_indices(d, 1)],
-                np.zeros((spare, d * (d - 1) // 2)),
-                0,
-            ),
-        }
-        for name, value in values.items():
-            self._numbers.variables_by_name[name].assign(value)
+        eyes = np.broadcast_to(np.eye(d), (spare, d, d))
+        self._anchors.assign(np.append(means, np.zeros((spare, d)), 0))
+        self._units.assign(np.append(precisions_cholesky, eyes, 0))
+        for name in ("shifts", "log_diagonal", "upper"):
+            variable = self._numbers.variables_by_name[name]
+            variable.assign(tf.zeros_like(variable))
+        # Spare components have no weight, and so no gradient.
+        logits = np.append(np.log(weights), np.full(spare, _NO_WEIGHT))
+        self._numbers.variables_by_name["logits"].assign(logits)
         self._waits.assign(0.0)
         freedom = self._numbers.variables_by_name.get("log_freedom")
         if freedom is not None and points is not None:
@@ -261,6 +267,8 @@ class Mixture(tfd.Distribution):
         mine = type(self)(**given)
         for name, variable in self._numbers.variables_by_name.items():
             mine._numbers.variables_by_name[name].assign(variable[:components])
+        mine._anchors.assign(self._anchors[:components])
+        mine._units.assign(self._units[:components])
         mine._waits.assign(self._waits)
         return mine
 
@@ -269,7 +277,11 @@ class Mixture(tfd.Distribution):
     @property
     def means(self) -> tf.Tensor:
         """Centers μ of the components, `(..., K, event_size)`."""
-        return self._numbers(self._context)["centers"]
+        numbers = self._numbers(self._context)
+        inverses = self._inverses(numbers)
+        return self._anchors + tf.einsum(
+            "...kd,...kde->...ke", numbers["shifts"], inverses
+        )
 
     @property
     def weights(self) -> tf.Tensor:
@@ -296,7 +308,8 @@ class Mixture(tfd.Distribution):
         shape = tf.concat([tf.shape(upper)[:-1], [d, d]], 0)
         shears = tf.eye(d, dtype=self.dtype) + tf.reshape(flat, shape)
         shears = tf.ensure_shape(shears, [*upper.shape[:-1], d, d])
-        return shears * tf.exp(numbers["log_diagonal"])[..., tf.newaxis, :]
+        relative = shears * tf.exp(numbers["log_diagonal"])[..., tf.newaxis, :]
+        return tf.linalg.matmul(self._units, relative)
 
     def _inverses(self, numbers: dict[str, tf.Tensor]) -> tf.Tensor:
         u = self._matrices(numbers)
@@ -333,16 +346,17 @@ class Mixture(tfd.Distribution):
             u = self._matrices(numbers)
             # One product for all points and components.
             wide = tf.reshape(tf.transpose(u, [1, 0, 2]), [d, k * d])
-            moved = tf.reshape(tf.einsum("kd,kde->ke", numbers["centers"], u), [-1])
-            z = tf.matmul(tf.reshape(x, [-1, d]), wide) - moved
+            moved = tf.einsum("kd,kde->ke", self._anchors, u) + numbers["shifts"]
+            z = tf.matmul(tf.reshape(x, [-1, d]), wide) - tf.reshape(moved, [-1])
             z = tf.reshape(z, tf.concat([tf.shape(x)[:-1], [k, d]], 0))
         else:
             x = broadcast_rows(x, self._context)
             numbers = self._numbers(broadcast_rows(self._context, x))
-            away = x[..., tf.newaxis, :] - numbers["centers"]
-            z = tf.einsum("...kd,...kde->...ke", away, self._matrices(numbers))
+            u = self._matrices(numbers)
+            away = x[..., tf.newaxis, :] - self._anchors
+            z = tf.einsum("...kd,...kde->...ke", away, u) - numbers["shifts"]
         log_weights = tf.nn.log_softmax(numbers["logits"])
-        log_det = tf.reduce_sum(numbers["log_diagonal"], -1)
+        log_det = tf.reduce_sum(tf.math.log(tf.linalg.diag_part(u)), -1)
         return tf.reduce_logsumexp(
             log_weights + log_det + self._log_kernel(z, numbers), -1
         )
@@ -376,6 +390,7 @@ class Mixture(tfd.Distribution):
             chi2 = tfd.Chi2(nu).sample(seed=seeds[2])
             normal *= tf.sqrt(nu / chi2)[..., tf.newaxis, tf.newaxis]
         # Rows of every component; the chosen one is kept.
-        every = tf.einsum("...ld,...kde->...ke", normal, self._inverses(numbers))
-        every = tf.ensure_shape(every + numbers["centers"], [*every.shape[:-2], k, d])
+        inverses = self._inverses(numbers)
+        every = tf.einsum("...kd,...kde->...ke", normal + numbers["shifts"], inverses)
+        every = tf.ensure_shape(every + self._anchors, [*every.shape[:-2], k, d])
         return tf.reduce_sum(every * which, -2)

@@ -4,6 +4,7 @@ from tfp_flows.bijectors.act_norm import ActNorm
 from tfp_flows.bijectors.autoregressive import IAF, MaskedAutoregressive
 from tfp_flows.bijectors.autoregressive_spline import AutoregressiveSpline
 from tfp_flows.bijectors.bounded import Bounded
+from tfp_flows.bijectors.continuous import ContinuousFlow
 from tfp_flows.bijectors.coupling import AdditiveCoupling, AffineCoupling
 from tfp_flows.bijectors.gaussianization import Gaussianize
 from tfp_flows.bijectors.householder import Householder
@@ -11,7 +12,10 @@ from tfp_flows.bijectors.leaky_relu import LeakyReLU
 from tfp_flows.bijectors.lu_linear import LULinear
 from tfp_flows.bijectors.mixture_cdf import MixtureCDF
 from tfp_flows.bijectors.mixture_cdf_coupling import MixtureCDFCoupling
+from tfp_flows.bijectors.numerical_inverse import NumericalInverse
 from tfp_flows.bijectors.permute import Permute, Shuffle
+from tfp_flows.bijectors.planar_family import Planar, Radial, Sylvester
+from tfp_flows.bijectors.residual_block import ResidualBlock
 from tfp_flows.bijectors.rotation import Rotation, Rotation2D
 from tfp_flows.bijectors.shift_and_cube import ShiftAndCube
 from tfp_flows.bijectors.spline import Spline
@@ -25,6 +29,7 @@ __all__ = [
     "AffineCoupling",
     "AutoregressiveSpline",
     "Bounded",
+    "ContinuousFlow",
     "Gaussianize",
     "Householder",
     "LULinear",
@@ -32,7 +37,11 @@ __all__ = [
     "MaskedAutoregressive",
     "MixtureCDF",
     "MixtureCDFCoupling",
+    "NumericalInverse",
     "Permute",
+    "Planar",
+    "Radial",
+    "ResidualBlock",
     "Rotation",
     "Rotation2D",
     "ShiftAndCube",
@@ -40,4 +49,5 @@ __all__ = [
     "Spline",
     "SplineCoupling",
     "Standardize",
+    "Sylvester",
 ]

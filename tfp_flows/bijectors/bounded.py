@@ -15,24 +15,23 @@ __all__ = ["Bounded"]
 class Bounded(Bijector):
     """Maps each coordinate into its interval, its half-line, or itself.
 
-    Forward, from the real line into (low, high), elementwise, with Φ the standard
-    normal CDF and s the scale::
+    Forward, from the real line into (low, high), elementwise, with s the scale::
 
-        y = low + (high - low) · Φ(x)      two finite ends
-        y = low + s · exp(h(x))            high = ∞
-        y = high - s · exp(h(-x))          low = -∞
-        y = x                              no end
-
-        h(x) = x                     x ≥ 0
-               x + x³/6              -1 < x < 0
-               -x²/2 + x/2 - 1/6     x ≤ -1
-
+        y = low + (high - low) / (1 + exp(-b(x)))    two finite ends
+        y = low + s · exp(h(x))                      high = ∞
+        y = high - s · exp(h(-x))                    low = -∞
+        y = x                                        no end
         log|det ∂y/∂x| = Σ_i log ∂y_i/∂x_i
 
+    where b and h are lines that bend into parabolas, twice differentiable::
+
+        b(-x) = -b(x), b(0) = 0, b'(0) = 1.6, b''(x) = min(0.4 x, 1)  for x ≥ 0
+        h(x) = x  for x ≥ 0,  h''(x) = max(x, -1)  for x ≤ 0
+
     A density that is finite at an end becomes one with a Gaussian tail, which is what
-    a flow from a Gaussian base has: Φ makes the uniform density exactly the standard
-    normal. Away from its end a half-line is logarithmic, so that heavy tails become
-    light; h is twice differentiable.
+    a flow from a Gaussian base has: 1 / (1 + exp(-b)) is the normal CDF to within
+    0.001, and makes the uniform density the standard normal. Away from its end a
+    half-line is logarithmic, so that heavy tails become light.
 
     Values stay within (low, high) in every dtype: beyond what its numbers tell apart,
     y stops at the first or last of them inside, while the log-det stays exact. The
@@ -61,7 +60,7 @@ class Bounded(Bijector):
       >>> bool(mixed.forward([[9.0, 0.0, 0.0]])[0, 0] < 1)
       True
       >>> print(mixed.inverse([[0.0, 0.0, 0.0]]).numpy().round(2))
-      [[-5.17 -5.14  0.  ]]
+      [[-5.16 -5.14  0.  ]]
     """
 
     def __init__(
@@ -163,41 +162,36 @@ class _Ends(NamedTuple):
 
 def _ends(low: np.ndarray, high: np.ndarray, scale: np.ndarray, dtype: Any) -> _Ends:
     limits = np.finfo(dtype)
-    first, last = _next_inside(low, +1, dtype), _next_inside(high, -1, dtype)
+    is_low, is_high = np.isfinite(low), np.isfinite(high)
+    both = is_low & is_high
+    width = np.where(both, high, 1.0) - np.where(both, low, 0.0)
+    # Nearer to an end, a fraction of the width is zero on many machines.
+    least = 2.0 * float(limits.tiny) * np.maximum(width, 1.0)
+    first = np.maximum(_next(low, +1, dtype), low + least)
+    last = np.minimum(_next(high, -1, dtype), high - least)
     if np.any(first > last):
         i = int(np.argmax(first > last))
         raise ValueError(
-            f"{limits.dtype.name} has no number between {low[i]!r} and {high[i]!r}. "
+            f"{limits.dtype.name} has no number between {low[i]} and {high[i]}. "
             "Remedy: float64, or other units."
         )
-    is_line = np.isinf(low) & np.isinf(high)
     # A half-line stops at the largest finite number, a line nowhere.
-    first = np.where(np.isinf(low) & ~is_line, limits.min, first)
-    last = np.where(np.isinf(high) & ~is_line, limits.max, last)
-    finite = np.isfinite(low) & np.isfinite(high)
-    step = limits.eps * np.where(finite, high, scale) - limits.eps * np.where(
-        finite, low, 0.0
-    )
-    with np.errstate(invalid="ignore"):
-        beside_low = np.clip(low + step, first, last)
-        beside_high = np.clip(high - step, first, last)
+    first = np.where(is_high & ~is_low, limits.min, first)
+    last = np.where(is_low & ~is_high, limits.max, last)
+    step = limits.eps * np.where(both, width, scale)
+    beside_low = np.clip(low + step, first, last)
+    beside_high = np.clip(high - step, first, last)
     arrays = (low, high, first, last, beside_low, beside_high)
     return _Ends(*(array.astype(dtype) for array in arrays))
 
 
-def _next_inside(end: np.ndarray, sign: int, dtype: Any) -> np.ndarray:
+def _next(end: np.ndarray, sign: int, dtype: Any) -> np.ndarray:
     """Returns the first number of the dtype strictly beyond `end`, as float64."""
-    limits = np.finfo(dtype)
     rounded = end.astype(dtype)
-    toward = dtype(sign * np.inf)
     exact = rounded.astype(np.float64)
-    inside = exact > end if sign > 0 else exact < end
-    result = np.where(inside, rounded, np.nextafter(rounded, toward)).astype(np.float64)
-    # Numbers below the least normal one count as zero on many machines.
-    small = np.abs(result) < limits.tiny
-    beyond = np.where(sign * end < 0, 0.0, sign * float(limits.tiny))
-    result = np.where(small, beyond, result)
-    return np.where(np.isfinite(end), result, end)
+    beyond = np.nextafter(rounded, dtype(sign * np.inf)).astype(np.float64)
+    is_beyond = exact > end if sign > 0 else exact < end
+    return np.where(is_beyond | np.isinf(end), exact, beyond)
 
 
 class _Line:
@@ -210,28 +204,33 @@ class _Line:
 
 
 class _Interval:
-    """The normal CDF between two ends, from the nearer of them."""
+    """The logistic function of a bent line, counted from the nearer end."""
 
     def __init__(self, low: np.ndarray, high: np.ndarray, dtype: Any) -> None:
         self._low, self._high = low.astype(dtype), high.astype(dtype)
         self._width = (high - low).astype(dtype)
-        log_height = np.log(high - low) - 0.5 * math.log(2 * math.pi)
-        self._log_height = log_height.astype(dtype)
+        self._log_width = np.log(high - low).astype(dtype)
 
-    def _log_slope(self, x: tf.Tensor) -> tf.Tensor:
-        return self._log_height - 0.5 * x**2
+    def _log_slope(self, distance: tf.Tensor, logit: tf.Tensor) -> tf.Tensor:
+        log_slope = -logit - 2 * tf.math.log1p(tf.exp(-logit))
+        return self._log_width + log_slope + _LOGIT.log_slope(distance)
 
     def forward(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         is_low = x < 0
-        tail = self._width * 0.5 * tf.math.erfc(tf.where(is_low, -x, x) / math.sqrt(2))
-        y = tf.where(is_low, self._low + tail, self._high - tail)
-        return y, self._log_slope(x)
+        distance = tf.where(is_low, -x, x)  # from the middle
+        logit = _LOGIT.value(distance)
+        part = self._width * tf.sigmoid(-logit)
+        y = tf.where(is_low, self._low + part, self._high - part)
+        return y, self._log_slope(distance, logit)
 
     def inverse(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         below, above = y - self._low, self._high - y
-        x = tf.math.ndtri(tf.minimum(below, above) / self._width)
-        x = tf.where(below < above, x, -x)
-        return x, self._log_slope(x)
+        is_low = below < above
+        part = tf.where(is_low, below, above) / self._width
+        logit = tf.math.log1p(-part) - tf.math.log(part)
+        distance = _LOGIT.root(logit)
+        x = tf.where(is_low, -distance, distance)
+        return x, self._log_slope(distance, logit)
 
 
 class _HalfLine:
@@ -247,35 +246,56 @@ class _HalfLine:
 
     def forward(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         x = self._sign * x
-        log_distance = self._log_scale + _bent(x)
+        near = tf.maximum(-x, 0.0)
+        log_distance = self._log_scale + tf.where(x < 0, -_LOG.value(near), x)
         # An infinite value would make its gradient NaN.
         distance = tf.exp(tf.minimum(log_distance, self._largest))
         y = self._end + self._sign * distance
-        return y, log_distance + _log_bend(x)
+        return y, log_distance + _LOG.log_slope(near)
 
     def inverse(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         log_distance = tf.math.log(self._sign * (y - self._end))
-        x = _unbent(log_distance - self._log_scale)
-        return self._sign * x, log_distance + _log_bend(x)
+        far = log_distance - self._log_scale
+        near = _LOG.root(tf.maximum(-far, 0.0))
+        x = tf.where(far < 0, -near, far)
+        return self._sign * x, log_distance + _LOG.log_slope(near)
 
 
-def _bent(x: tf.Tensor) -> tf.Tensor:
-    """Returns h(x) of the docstring: h'' is x, held within [-1, 0]."""
-    middle = tf.clip_by_value(x, -1.0, 0.0)
-    left = tf.minimum(x, -1.0)
-    bent = tf.where(x > -1, middle + middle**3 / 6, -0.5 * left**2 + 0.5 * left - 1 / 6)
-    return tf.where(x < 0, bent, x)
+class _Bend(NamedTuple):
+    """f on x ≥ 0 with f(0) = 0, f'(0) = `slope` and f''(x) = min(`bend` · x, 1)."""
+
+    slope: float
+    bend: float
+
+    def value(self, x: tf.Tensor) -> tf.Tensor:
+        joint, shift, offset = self._parabola
+        cubic = tf.minimum(x, joint)
+        cubic = self.slope * cubic + self.bend / 6 * cubic**3
+        parabola = 0.5 * x**2 + shift * x + offset
+        return tf.where(x < joint, cubic, parabola)
+
+    def log_slope(self, x: tf.Tensor) -> tf.Tensor:
+        joint, _, _ = self._parabola
+        cubic = tf.minimum(x, joint)
+        return tf.math.log(self.slope + self.bend / 2 * cubic**2 + (x - cubic))
+
+    def root(self, value: tf.Tensor) -> tf.Tensor:
+        """Returns the x where f(x) = `value`: of the cubic by its hyperbolic sine."""
+        joint, shift, offset = self._parabola
+        highest = 0.5 * joint**2 + shift * joint + offset  # of the cubic
+        p = 6 * self.slope / self.bend  # x³ + p x = 6 value / bend
+        q = 6 / self.bend * tf.minimum(value, highest)
+        half = 1.5 / p * math.sqrt(3 / p)
+        cubic = 2 * math.sqrt(p / 3) * tf.sinh(tf.asinh(half * q) / 3)
+        square = shift**2 + 2 * (tf.maximum(value, highest) - offset)
+        return tf.where(value < highest, cubic, tf.sqrt(square) - shift)
+
+    @property
+    def _parabola(self) -> tuple[float, float, float]:
+        """The joint, and b and c of x²/2 + b·x + c beyond it."""
+        joint = 1 / self.bend
+        return joint, self.slope - joint / 2, joint**2 / 6
 
 
-def _log_bend(x: tf.Tensor) -> tf.Tensor:
-    """Returns log h'(x)."""
-    middle = tf.clip_by_value(x, -1.0, 0.0)
-    return tf.math.log1p(0.5 * middle**2 + (middle - tf.minimum(x, 0.0)))
-
-
-def _unbent(t: tf.Tensor) -> tf.Tensor:
-    """Returns the x where h(x) = t."""
-    middle = tf.clip_by_value(t, -7 / 6, 0.0)
-    root = 2 * math.sqrt(2) * tf.sinh(tf.asinh(1.5 / math.sqrt(2) * middle) / 3)
-    left = 0.5 - tf.sqrt(-2 * tf.minimum(t, -7 / 6) - 1 / 12)
-    return tf.where(t < 0, tf.where(t > -7 / 6, root, left), t)
+_LOG = _Bend(1.0, 1.0)
+_LOGIT = _Bend(1.6, 0.4)

@@ -39,8 +39,8 @@ class Gaussianize(Bijector):
     F, 1 - F and Φ⁻¹ are computed in logarithms, so that x is exact in both tails, in
     float32 too: far out it grows as y divided by the largest σ. Forward, base to data,
     is the mixture's quantile: the root of F(u) = Φ(x), found within the bracket that
-    the components' own quantiles give, in about ten evaluations of F. Gradients
-    through either are implicit: first derivatives are exact, second ones are not.
+    the components' own quantiles give, in about ten evaluations of F, and
+    differentiated implicitly: its first derivatives are exact, second ones are not.
 
     `adapt`, which `Flow.fit` calls, takes m and s from the median and the quartiles of
     the data that reach it, and starts each coordinate's mixture by expectation and

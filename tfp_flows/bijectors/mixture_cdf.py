@@ -112,7 +112,9 @@ class MixtureCDF(Bijector):
         if self.context_size and self._context is None:
             raise ValueError("There is one for each context: `given(context).mixture`.")
         context = self._context
-        learned = self._learned(None if context is None else tf.cast(context, self.dtype))
+        if context is not None:
+            context = tf.cast(context, self.dtype)
+        learned = self._learned(context)
         tfd = tfp.distributions
         return tfd.MixtureSameFamily(
             tfd.Categorical(logits=learned["logits"]),

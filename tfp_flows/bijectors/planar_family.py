@@ -1,7 +1,7 @@
 """Planar, Radial and Sylvester: the identity plus one hidden layer of a network."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,6 @@ class _Units(Bijector):
         *,
         identity_start: bool = True,
         hidden: Sequence[int] = (64, 64),
-        activation: str | Callable = "relu",
         seed: int | None = None,
         context_size: int = 0,
         trainable: bool = True,
@@ -46,7 +45,6 @@ class _Units(Bijector):
             self._initial(event_size, np.random.default_rng(given["seed"])),
             context_size=self.context_size,
             hidden=given["hidden"],
-            activation=given["activation"],
             seed=given["seed"],
             trainable=given["trainable"],
             dtype=dtype,
@@ -81,7 +79,6 @@ class Planar(_Units):
       identity_start: begin with y = x; else u begins at random.
       hidden: widths of the hidden layers of the network that makes u, w and b of a
         context.
-      activation: of those layers, a Keras name or function.
       seed: of the initial values; drawn when None.
       context_size: width of a context that u, w and b depend on; 0 for none.
       trainable: False freezes all weights.
@@ -222,7 +219,6 @@ class Sylvester(_Units):
       identity_start: begin with y = x; else R begins at random.
       hidden: widths of the hidden layers of the network that makes Q, R, S and b of
         a context.
-      activation: of those layers, a Keras name or function.
       seed: of the initial values; drawn when None.
       context_size: width of a context that Q, R, S and b depend on; 0 for none.
       trainable: False freezes all weights.
@@ -252,7 +248,6 @@ class Sylvester(_Units):
         *,
         identity_start: bool = True,
         hidden: Sequence[int] = (64, 64),
-        activation: str | Callable = "relu",
         seed: int | None = None,
         context_size: int = 0,
         trainable: bool = True,

@@ -10,7 +10,6 @@ from tfp_flows import networks
 from tfp_flows._checks import as_seed
 from tfp_flows.bijectors.base import Bijector, register
 from tfp_flows.bijectors.numerical_inverse import find_root
-from tfp_flows.networks.contractive import ContractiveMLP
 
 __all__ = ["ResidualBlock"]
 
@@ -77,13 +76,13 @@ class ResidualBlock(Bijector):
         name: str | None = None,
     ) -> None:
         hidden = networks.as_hidden(hidden)
-        ContractiveMLP(1, hidden, lipschitz)  # which checks it
+        networks.ContractiveMLP(1, hidden, lipschitz)  # which checks it
         seed = as_seed(seed)
         super().__init__(locals(), dtype=dtype, name=name)
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
         given = self.parameters
-        self._network = ContractiveMLP(
+        self._network = networks.ContractiveMLP(
             event_size,
             given["hidden"],
             given["lipschitz"],
@@ -104,30 +103,38 @@ class ResidualBlock(Bijector):
         seen = x if context is None else tf.concat([x, context], -1)
         return tf.reshape(seen, [-1, seen.shape[-1]])
 
-    def _moved(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns x + g(x)."""
-        return x + tf.reshape(self._network(self._rows(x)), tf.shape(x))
-
     def _forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        value, jacobian = self._network.value_and_jacobian(self._rows(x))
-        y = x + tf.ensure_shape(tf.reshape(value, tf.shape(x)), x.shape)
-        eye = tf.eye(self.event_size, dtype=x.dtype)
-        log_det = tf.reshape(_log_determinant(eye + jacobian), tf.shape(x)[:-1])
-        return y, tf.ensure_shape(log_det, x.shape[:-1])
+        return self._moved_and_log_det(x, self._network.scaled_kernels())
 
     def _inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        x = find_root(self._moved, y, start=self._approached(tf.stop_gradient(y)))
-        return x, -self._forward_and_log_det(x)[1]
+        kernels = self._network.scaled_kernels()
 
-    def _approached(self, y: tf.Tensor) -> tf.Tensor:
+        def moved(x: tf.Tensor) -> tf.Tensor:
+            value = self._network.value(self._rows(x), kernels)
+            return x + tf.reshape(value, tf.shape(x))
+
+        start = self._approached(moved, tf.stop_gradient(y))
+        x = find_root(moved, y, start=start)
+        return x, -self._moved_and_log_det(x, kernels)[1]
+
+    def _moved_and_log_det(
+        self, x: tf.Tensor, kernels: list[tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        value, jacobian = self._network.value_and_jacobian(self._rows(x), kernels)
+        y = x + tf.ensure_shape(tf.reshape(value, tf.shape(x)), x.shape)
+        log_det = _log_determinant(tf.eye(self.event_size, dtype=x.dtype) + jacobian)
+        log_det = tf.reshape(log_det, tf.shape(x)[:-1])
+        return y, tf.ensure_shape(log_det, x.shape[:-1])
+
+    def _approached(self, moved: Callable, y: tf.Tensor) -> tf.Tensor:
         """Returns points near those that the block maps to y."""
 
-        def is_far(x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        def is_far(x: tf.Tensor, off: tf.Tensor) -> tf.Tensor:
             near = _NEAR * (1 + tf.reduce_max(tf.abs(x), -1))
-            return tf.reduce_any(tf.reduce_max(tf.abs(step), -1) > near)
+            return tf.reduce_any(tf.reduce_max(tf.abs(off), -1) > near)
 
         def step(x: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            off = y - self._moved(x)
+            off = y - moved(x)
             return x + off, off
 
         lipschitz = self.parameters["lipschitz"]

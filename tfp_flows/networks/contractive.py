@@ -112,34 +112,41 @@ class ContractiveMLP(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Returns g, `(n, d)`."""
-        return self._through(inputs, tangents=False)[0]
+        return self.value(inputs, self.scaled_kernels())
 
-    def value_and_jacobian(self, inputs: Any) -> tuple[Any, Any]:
-        """Returns g, `(n, d)`, and ∂g_i/∂x_j, `(n, d, d)`; d times the work of g."""
-        value, tangents = self._through(inputs, tangents=True)
-        return value, tf.linalg.matrix_transpose(tangents)
-
-    def _through(self, inputs: Any, tangents: bool) -> tuple[Any, Any]:
-        """Returns g and, where asked for, what becomes of each direction of x."""
-        points, context = tf.split(inputs, [self.event_size, -1], axis=-1)
+    def scaled_kernels(self) -> list[Any]:
+        """Returns the kernels with their norms bounded, once for many evaluations."""
         cap = self.lipschitz ** (1 / len(self.kernels))
-        kernels = [
-            kernel * (cap / tf.maximum(norm_bound(kernel), cap))
-            for kernel in (tf.convert_to_tensor(k) for k in self.kernels)
-        ]
-        value = tf.matmul(points, kernels[0]) + self.biases[0]
-        if self.context_kernel is not None:
-            value += tf.matmul(context, tf.convert_to_tensor(self.context_kernel))
-        directions = kernels[0] if tangents else None
+        kernels = [tf.convert_to_tensor(kernel) for kernel in self.kernels]
+        return [kernel * (cap / tf.maximum(norm_bound(kernel), cap)) for kernel in kernels]
+
+    def value(self, inputs: Any, kernels: Sequence[Any]) -> Any:
+        """Returns g, `(n, d)`, with what `scaled_kernels` returned."""
+        value = self._first(inputs, kernels[0])
+        for kernel, bias in zip(kernels[1:], self.biases[1:], strict=True):
+            value = tf.matmul(value * tf.sigmoid(value) / _STEEPEST, kernel) + bias
+        return value
+
+    def value_and_jacobian(
+        self, inputs: Any, kernels: Sequence[Any]
+    ) -> tuple[Any, Any]:
+        """Returns g, `(n, d)`, and ∂g_i/∂x_j, `(n, d, d)`; d times the work of g."""
+        value = self._first(inputs, kernels[0])
+        directions = kernels[0] + tf.zeros_like(value)[:, tf.newaxis]
         for kernel, bias in zip(kernels[1:], self.biases[1:], strict=True):
             gate = tf.sigmoid(value)
-            if tangents:
-                slope = gate * (1 + value * (1 - gate)) / _STEEPEST
-                directions = tf.matmul(slope[:, tf.newaxis] * directions, kernel)
+            slope = gate * (1 + value * (1 - gate)) / _STEEPEST
+            directions = tf.matmul(slope[:, tf.newaxis] * directions, kernel)
             value = tf.matmul(value * gate / _STEEPEST, kernel) + bias
-        if tangents:  # without hidden layers, the same for all points
-            directions += tf.zeros_like(value)[..., tf.newaxis]
-        return value, directions
+        return value, tf.linalg.matrix_transpose(directions)
+
+    def _first(self, inputs: Any, kernel: Any) -> Any:
+        """Returns the first layer, before its activation."""
+        points, context = tf.split(inputs, [self.event_size, -1], axis=-1)
+        value = tf.matmul(points, kernel) + self.biases[0]
+        if self.context_kernel is None:
+            return value
+        return value + tf.matmul(context, tf.convert_to_tensor(self.context_kernel))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Returns `(n, d)`."""

@@ -170,7 +170,7 @@ def _rules(axes: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields nodes `(n, axes)` in the unit cube and their log-weights, n growing."""
     if axes <= _TENSOR_AXES:
         order = 4
-        while order**axes <= _MOST_NODES and order <= 2**7:
+        while order**axes <= _MOST_NODES and order <= 2**9:
             nodes, weights = np.polynomial.legendre.leggauss(order)
             s, weights = (nodes + 1) / 2, weights / 2
             nodes = s**3 * (10 - 15 * s + 6 * s**2)

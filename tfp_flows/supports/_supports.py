@@ -129,7 +129,7 @@ class Supports:
         return [as_column(one, self._label(i)) for i, one in enumerate(spec)]
 
     def _label(self, i: int) -> str:
-        return f"Column {i if self.columns is None else self.columns[i]!r}"
+        return f"Column {int(i) if self.columns is None else self.columns[i]!r}"
 
     @property
     def is_random(self) -> bool:

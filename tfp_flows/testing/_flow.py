@@ -422,17 +422,15 @@ def _broadcast(s: _FlowSubject) -> Iterator[Failure]:
     shape = f"contexts of shape {(3, 1, s.context.shape[1])}"
     if log_prob.shape != (3, len(s.x)):
         yield Failure(
-            f"log_prob has shape {log_prob.shape} instead of {(3, len(s.x))} for points "
-            f"of shape {s.x.shape} given {shape}"
+            f"log_prob has shape {log_prob.shape} instead of {(3, len(s.x))} for "
+            f"points of shape {s.x.shape} given {shape}"
         )
         return
     for row, got in zip(rows, log_prob, strict=True):
         expected = s.distribution(s.context[row]).log_prob(tf.constant(s.x)).numpy()
         message = f"log_prob given {shape} is not that given each of them"
-        found = mismatch(
-            message, got, expected, points=s.x, tolerance=s.tolerance
-        )
-        yield from found
+        about = {"points": s.x, "tolerance": s.tolerance}
+        yield from mismatch(message, got, expected, **about)
     drawn = given.sample(2, seed=(0, 0)).shape
     if drawn != (2, 3, 1, s.x.shape[1]):
         yield Failure(f"sample(2) given {shape} has shape {tuple(drawn)}")

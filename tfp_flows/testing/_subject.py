@@ -159,7 +159,9 @@ class Subject:
     @staticmethod
     def bound(bijector: tfb.Bijector, context: Any) -> tfb.Bijector:
         """Returns a bijector with a context bound, where there is one."""
-        return bind(bijector, None if context is None else tf.convert_to_tensor(context))
+        if context is not None:
+            context = tf.convert_to_tensor(context)
+        return bind(bijector, context)
 
     @cached_property
     def y(self) -> np.ndarray:
@@ -277,16 +279,16 @@ class Subject:
                 points, event_ndims=1
             )
             total = tf.reduce_sum(values) + tf.reduce_sum(log_dets)
-        sources = {"points": points, "context": context, "weights": weights}
-        found = tape.gradient(total, {k: v for k, v in sources.items() if v is not None})
-        by_points, by_context = found["points"], found.get("context")
+        given = [] if context is None else [context]
+        by_points, given, by_weights = tape.gradient(total, [points, given, weights])
+        by_context = given[0] if given else None
         return Gradients(
             direction,
             np.zeros(points.shape) if by_points is None else by_points.numpy(),
             None if by_context is None else by_context.numpy(),
             [
                 None if g is None else tf.convert_to_tensor(g).numpy()
-                for g in found["weights"]
+                for g in by_weights
             ],
             list(tape.watched_variables()),
             bool(np.isfinite(total.numpy())),

@@ -1,18 +1,22 @@
-"""Named architectures: plain functions that return a Flow, to use, copy and change."""
+"""Recipes of couplings, each of which moves what the one before left alone."""
 
-import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _checks
-from tfp_flows.bijectors import AdditiveCoupling, AffineCoupling
+from tfp_flows.bijectors import (
+    AdditiveCoupling,
+    AffineCoupling,
+    LULinear,
+    SplineCoupling,
+)
 from tfp_flows.composition import infer_dtype
 from tfp_flows.flow import Flow
+from tfp_flows.recipes._arguments import check_for_couplings, seeds_from
 
-__all__ = ["nice", "real_nvp"]
+__all__ = ["neural_spline", "nice", "real_nvp"]
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -54,9 +58,18 @@ def real_nvp(
     Source: Dinh, Sohl-Dickstein and Bengio (2017), "Density estimation using Real
     NVP", section 3.
     """
-    bijectors = _alternating(
-        AffineCoupling, event_size, context_size, layers, hidden, activation, seed
-    )
+    check_for_couplings(event_size, layers)
+    seeds = seeds_from(seed)
+    bijectors = [
+        AffineCoupling(
+            flip=i % 2 == 1,
+            hidden=hidden,
+            activation=activation,
+            context_size=context_size,
+            seed=next(seeds),
+        )
+        for i in range(layers)
+    ]
     return Flow(bijectors, base, event_size, dtype=dtype, name=name)
 
 
@@ -75,21 +88,7 @@ def nice(
     """Returns additive couplings with alternating masks, then one learned scaling.
 
     The couplings preserve volume; the scaling of each coordinate at the data's end
-    is all that changes it.
-
-    Args:
-      event_size: d ≥ 2, the width of the points.
-      context_size: width of the context that the density is conditional on.
-      layers: number of couplings; at least 2, so that every coordinate moves.
-      hidden: widths of the hidden layers of each coupling's network.
-      activation: of those layers.
-      base: distribution of z; standard normal when None.
-      seed: of the initial weights; drawn when None.
-      dtype: "float32" or "float64"; that of the base, or Keras's `floatx`, when None.
-      name: of the model.
-
-    Raises:
-      ValueError: `event_size` or `layers` is less than 2.
+    is all that changes it. Args and errors are those of `real_nvp`.
 
     Example:
       >>> flow = nice(2, layers=4, hidden=(32,), seed=0)
@@ -99,38 +98,65 @@ def nice(
     Source: Dinh, Krueger and Bengio (2014), "NICE: Non-linear independent components
     estimation", sections 3.2 and 3.3.
     """
-    bijectors = _alternating(
-        AdditiveCoupling, event_size, context_size, layers, hidden, activation, seed
-    )
+    check_for_couplings(event_size, layers)
+    seeds = seeds_from(seed)
+    bijectors = [
+        AdditiveCoupling(
+            flip=i % 2 == 1,
+            hidden=hidden,
+            activation=activation,
+            context_size=context_size,
+            seed=next(seeds),
+        )
+        for i in range(layers)
+    ]
     ones = tf.ones([event_size], infer_dtype(dtype, base, []))
     bijectors.append(tfb.Scale(tfp.util.TransformedVariable(ones, tfb.Exp())))
     return Flow(bijectors, base, event_size, dtype=dtype, name=name)
 
 
-def _alternating(
-    coupling: Callable[..., tfb.Bijector],
+def neural_spline(
     event_size: int,
-    context_size: int,
-    layers: int,
-    hidden: Sequence[int],
-    activation: str | Callable,
-    seed: int | None,
-) -> list[tfb.Bijector]:
-    """Returns couplings, each of which moves what the one before left alone."""
-    for name, value in (("event_size", event_size), ("layers", layers)):
-        if _checks.positive_int(value, name) < 2:
-            raise ValueError(
-                f"`{name}` must be at least 2: a coupling moves some coordinates by "
-                f"others. Received: {value}."
+    *,
+    context_size: int = 0,
+    layers: int = 6,
+    hidden: Sequence[int] = (64, 64),
+    activation: str | Callable = "relu",
+    bins: int = 8,
+    base: tfd.Distribution | None = None,
+    seed: int | None = None,
+    dtype: Any = None,
+    name: str = "neural_spline",
+) -> Flow:
+    """Returns spline couplings in pairs, with learned matrices between the pairs.
+
+    Each coupling also scales and shifts, and bends the box of the data that reach it.
+    Args and errors are those of `real_nvp`, with `bins` for the number of bins of each
+    spline, at least 2.
+
+    Example:
+      >>> flow = neural_spline(3, layers=4, hidden=(16,), seed=0)
+      >>> [stage.name for stage in flow.stages(n=10)][2:]
+      ['SplineCoupling 2', 'LULinear', 'SplineCoupling 3', 'SplineCoupling 4']
+
+    Source: Durkan, Bekasov, Murray and Papamakarios (2019), "Neural spline flows",
+    sections 3.2 and 5, RQ-NSF (C); scale and shift are ours.
+    """
+    check_for_couplings(event_size, layers)
+    seeds = seeds_from(seed)
+    bijectors = []
+    for i in range(layers):
+        if i > 0 and i % 2 == 0:
+            bijectors.append(LULinear())
+        bijectors.append(
+            SplineCoupling(
+                flip=i % 2 == 1,
+                bins=bins,
+                affine=True,
+                hidden=hidden,
+                activation=activation,
+                context_size=context_size,
+                seed=next(seeds),
             )
-    seeds = random.Random(_checks.as_seed(seed))
-    return [
-        coupling(
-            flip=i % 2 == 1,
-            hidden=hidden,
-            activation=activation,
-            context_size=context_size,
-            seed=seeds.randrange(2**31),
         )
-        for i in range(layers)
-    ]
+    return Flow(bijectors, base, event_size, dtype=dtype, name=name)

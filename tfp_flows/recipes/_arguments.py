@@ -1,0 +1,29 @@
+"""What the recipes do with their arguments alike."""
+
+import random
+from collections.abc import Iterator
+
+from tfp_flows import _checks
+
+__all__ = ["check_for_couplings", "seeds_from"]
+
+
+def seeds_from(seed: int | None) -> Iterator[int]:
+    """Yields a seed for each bijector, from that of the flow."""
+    generator = random.Random(_checks.as_seed(seed))
+    while True:
+        yield generator.randrange(2**31)
+
+
+def check_for_couplings(event_size: int, layers: int) -> None:
+    """Checks that couplings can move every coordinate.
+
+    Raises:
+      ValueError: one of the two numbers is less than 2.
+    """
+    for name, value in (("event_size", event_size), ("layers", layers)):
+        if _checks.positive_int(value, name) < 2:
+            raise ValueError(
+                f"`{name}` must be at least 2: a coupling moves some coordinates by "
+                f"others. Received: {value}."
+            )

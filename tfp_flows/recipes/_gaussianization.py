@@ -1,0 +1,76 @@
+"""The recipe that makes data normal, one coordinate and one rotation after the other."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow_probability as tfp
+
+from tfp_flows import _checks
+from tfp_flows.bijectors import Gaussianize, Rotation
+from tfp_flows.flow import Flow
+from tfp_flows.recipes._arguments import seeds_from
+
+__all__ = ["gaussianization"]
+
+tfd = tfp.distributions
+
+
+def gaussianization(
+    event_size: int,
+    *,
+    context_size: int = 0,
+    layers: int = 8,
+    hidden: Sequence[int] = (64, 64),
+    components: int = 8,
+    base: tfd.Distribution | None = None,
+    seed: int | None = None,
+    dtype: Any = None,
+    name: str = "gaussianization",
+) -> Flow:
+    """Returns mixture CDFs of each coordinate, with rotations between them.
+
+    From the data's side each layer makes every coordinate normal, and a random rotation
+    turns the points so that the next layer finds what is still not. `Flow.adapt`, which
+    `fit` calls, starts one layer after the other from the data: that alone is a density
+    estimate, better with every layer. From there all of it is trained, rotations too.
+
+    Args:
+      event_size: d, the width of the points.
+      context_size: width of the context that the density is conditional on.
+      layers: number of times that all coordinates are made normal.
+      hidden: widths of the hidden layers of the context's networks; without a context
+        there are none.
+      components: of the mixture of each coordinate in each layer.
+      base: distribution of z; standard normal when None.
+      seed: of the rotations and of those networks; drawn when None.
+      dtype: "float32" or "float64"; that of the base, or Keras's `floatx`, when None.
+      name: of the model.
+
+    Raises:
+      ValueError: `event_size`, `layers` or `components` is less than 1.
+
+    Example:
+      >>> import numpy as np
+      >>> angles = np.random.default_rng(0).uniform(0, 2 * np.pi, 1000)
+      >>> points = np.stack([np.cos(angles), np.sin(angles)], -1).astype("float32")
+      >>> flow = gaussianization(2, layers=3, seed=0)
+      >>> flow.adapt(points)
+      >>> gain = flow.log_prob(points) - gaussian_log_prob(points)
+      >>> bool(np.mean(gain) > 0.5)
+      True
+
+    Source: Laparra, Camps-Valls and Malo (2011), "Iterative Gaussianization: from ICA
+    to random rotations"; trained, with mixtures: Meng, Song, Song and Ermon (2020),
+    "Gaussianization flows", section 3.
+    """
+    seeds = seeds_from(seed)
+    bijectors = []
+    for i in range(_checks.positive_int(layers, "layers")):
+        if i > 0:
+            bijectors.append(Rotation(identity_start=False, seed=next(seeds)))
+        bijectors.append(
+            Gaussianize(
+                components, hidden=hidden, context_size=context_size, seed=next(seeds)
+            )
+        )
+    return Flow(bijectors, base, event_size, dtype=dtype, name=name)
