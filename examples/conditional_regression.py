@@ -42,7 +42,9 @@ def make_model(target: np.ndarray, width: int, *, shape: bool) -> keras.Model:
     units = tfpf.bijectors.Standardize(target.mean(), target.std())
     chain = [tfpf.bijectors.LULinear(**options), units]
     if shape:
-        chain.insert(0, tfpf.bijectors.Spline(bins=8, box=4.0, **options))
+        # A bend that few rows speak of would only follow their noise.
+        bins = int(np.clip(len(target) // 100, 4, 16))
+        chain.insert(0, tfpf.bijectors.Spline(bins, box=4.0, **options))
     flow = tfpf.Flow(chain, event_size=1)
     encoder = keras.Sequential(
         [

@@ -15,17 +15,24 @@ from tfp_flows.bijectors import (
     AdditiveCoupling,
     AffineCoupling,
     AutoregressiveSpline,
+    ContinuousFlow,
+    Gaussianize,
     Householder,
     LeakyReLU,
     LULinear,
     MaskedAutoregressive,
     MixtureCDF,
     MixtureCDFCoupling,
+    NumericalInverse,
+    Planar,
+    Radial,
+    ResidualBlock,
     Rotation,
     Rotation2D,
     ShiftAndCube,
     Spline,
     SplineCoupling,
+    Sylvester,
 )
 from tfp_flows.testing import BIJECTOR_CHECKS, check_bijector, check_flow
 
@@ -82,20 +89,40 @@ CONDITIONAL = {
     "householder": (Householder, lambda: Householder(**SMALL), points(3)),
     "rotation": (Rotation, lambda: Rotation(**RANDOM), points(4)),
     "act norm": (ActNorm, lambda: ActNorm(**SMALL), points(3)),
+    "gaussianize": (Gaussianize, lambda: Gaussianize(3, **SMALL), points(2)),
+    "planar": (Planar, lambda: Planar(**RANDOM), points(3)),
+    "radial": (Radial, lambda: Radial(**RANDOM), points(3)),
+    "sylvester": (Sylvester, lambda: Sylvester(**RANDOM), points(3)),
+    "residual block": (ResidualBlock, lambda: ResidualBlock(**RANDOM), points(3)),
+    "numerical inverse": (
+        NumericalInverse,
+        lambda: NumericalInverse(AdditiveCoupling(**RANDOM)),
+        points(2),
+    ),
+    "continuous flow": (
+        ContinuousFlow,
+        lambda: ContinuousFlow(tolerance=1e-8, **RANDOM),
+        points(2),
+    ),
 }
+
+# A solver's own tolerance is not that of rounding.
+TOLERANCE = {"continuous flow": 1e-6}
 
 
 @pytest.mark.parametrize("case", CONDITIONAL)
 def test_contract(case):
     _, factory, x = CONDITIONAL[case]
-    passed = check_bijector(factory, x, context=CONTEXT)
+    passed = check_bijector(
+        factory, x, context=CONTEXT, tolerance=TOLERANCE.get(case)
+    )
     assert set(BIJECTOR_CHECKS) - set(passed) <= {"config"}  # which tfb.Invert lacks
 
 
 def test_the_contract_covers_every_bijector_that_takes_a_context():
     public = {getattr(bijectors, name) for name in bijectors.__all__}
     takes = {c for c in public if "context_size" in inspect.signature(c).parameters}
-    assert takes == {cls for cls, _, _ in CONDITIONAL.values()}
+    assert takes | {NumericalInverse} == {cls for cls, _, _ in CONDITIONAL.values()}
 
 
 def steered(cls, *args, kernel, **options):

@@ -265,6 +265,57 @@ def flow_coupling(flow):
     return found
 
 
+class TestConditionalBase:
+    def flow(self):
+        base = tfpf.bases.Mixture(2, 3, context_size=3, hidden=(8,), seed=0)
+        flow = tfpf.Flow([coupling(0), LeakyReLU(0.5)], base=base)
+        rng = np.random.default_rng(0)
+        for weight in flow.trainable_variables:
+            weight.assign(weight + 0.3 * rng.normal(size=weight.shape))
+        return flow
+
+    @pytest.mark.parametrize(
+        ("context", "points", "expected"),
+        [((3,), (6, 2), (6,)), ((5, 3), (2,), (5,)), ((5, 1, 3), (4, 2), (5, 4))],
+    )
+    def test_given(self, context, points, expected):
+        flow = self.flow()
+        rng = np.random.default_rng(2)
+        c = rng.normal(size=context).astype("float32")
+        x = rng.normal(size=points).astype("float32")
+        given = flow.given(c)
+        assert given.batch_shape == context[:-1]
+        assert given.sample(7, seed=0).shape == (7, *context[:-1], 2)
+        each = row_by_row(
+            flow,
+            np.broadcast_to(x, (*expected, 2)).reshape(-1, 2),
+            np.broadcast_to(c, (*expected, 3)).reshape(-1, 3),
+        )
+        np.testing.assert_allclose(
+            np.ravel(given.log_prob(x)), each, rtol=1e-4, atol=1e-5
+        )
+
+    def test_stages(self):
+        flow = self.flow()
+        stages = flow.stages(50, context=C[0])
+        np.testing.assert_allclose(
+            flow.given(C[0]).log_prob(stages[-1].samples),
+            stages[-1].log_prob,
+            atol=1e-3,
+        )
+
+    def test_fit_and_files(self, tmp_path):
+        flow = self.flow()
+        flow.compile("adam")
+        flow.adapt(DATA)
+        flow.fit(DATA, verbose=0)
+        flow.save(tmp_path / "flow.keras")
+        loaded = keras.models.load_model(tmp_path / "flow.keras")
+        np.testing.assert_array_equal(
+            loaded.predict(DATA, verbose=0), flow.predict(DATA, verbose=0)
+        )
+
+
 class TestStages:
     def test_each_stage_is_exact(self, flow):
         stages = flow.stages(50, seed=2, context=C[0])

@@ -99,7 +99,7 @@ class TestDensity:
     )
     def test_integrates_to_one_in_the_units_of_the_data(self, spec, edges):
         supports = Supports(spec, 1, dtype="float64")
-        flow = normal_flow(supports, 0.4, 1.3)
+        flow = normal_flow(supports, 0.4, 0.9)
         x, widths = steps(edges)
         total = np.exp(supports.log_prob(flow, x[:, None])) @ widths
         assert total == pytest.approx(1.0, abs=1e-3)
@@ -569,6 +569,13 @@ class TestBounded:
         np.testing.assert_allclose(ends, [[-5.12, 5.12]], atol=0.05)
         outside = Bounded().inverse(np.array([[-0.1, 1.1, 0.5]], "float32")).numpy()
         np.testing.assert_array_equal(np.isnan(outside), [[True, True, False]])
+
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    def test_numbers_too_small_for_the_machine(self, jit_compile):
+        bijector = Bounded([0, 0, -4], [math.inf, 4, 0])
+        y = tf.constant([[1e-40, 1e-40, -1e-40], [1e-38, 1e-38, -1e-38]])
+        z = tf.function(bijector.inverse, jit_compile=jit_compile)(y)
+        assert np.isfinite(z).all()
 
     @pytest.mark.parametrize(
         ("make", "message"),

@@ -19,7 +19,6 @@ import math
 import shutil
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -152,46 +151,19 @@ def train_flow(make, train, validation, clock, seed):
     """Fits a Flow until the clock stops; the rate falls with it, on a cosine."""
     import keras
 
+    import tfp_flows as tfpf
+
     keras.utils.set_random_seed(seed)
-
-    class Decay(keras.callbacks.Callback):
-        """Lowers the learning rate as the clock runs, and stops with it."""
-
-        def on_train_batch_end(self, batch, logs=None):
-            done = min(clock.spent / clock.seconds, 1)
-            rate = 1e-3 * (1 + math.cos(math.pi * done)) / 2
-            self.model.optimizer.learning_rate = rate
-            # Before the end, one more validation.
-            self.model.stop_training = clock.left < 1.5 * self._validation
-
-        def on_train_begin(self, logs=None):
-            self._validation = 0.0
-
-        def on_test_begin(self, logs=None):
-            self._begin = time.monotonic()
-
-        def on_test_end(self, logs=None):
-            self._validation = time.monotonic() - self._begin
-
     clock.start()
     flow = make(seed)
+    flow.adapt(train)
     optimizer = keras.optimizers.Adam(1e-3, global_clipnorm=5.0)
     flow.compile(optimizer, steps_per_execution=20)
-    flow.fit(
-        train,
-        batch_size=512,
-        epochs=100_000,
-        steps_per_epoch=1000,
-        validation_data=validation[:10_000],
-        validation_batch_size=5000,
-        callbacks=[
-            Decay(),
-            keras.callbacks.EarlyStopping(
-                patience=100_000, restore_best_weights=True, verbose=0
-            ),
-        ],
-        verbose=2,
-    )
+    ends = [
+        tfpf.callbacks.WeightAverage(validation),
+        tfpf.callbacks.CosineToDeadline(seconds=clock.left),
+    ]
+    flow.fit(train, batch_size=512, epochs=100_000, callbacks=ends, verbose=2)
     return lambda x: flow.log_prob(x, batch_size=10_000).numpy()
 
 

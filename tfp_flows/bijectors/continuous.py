@@ -137,7 +137,8 @@ class ContinuousFlow(Bijector):
         )
         self._signs = _Signs(given["seed"], dtype=dtype.name)
         # Op by op, the solver would take seconds.
-        self._compiled = tf.function(self._solution, autograph=False)
+        self._compiled_solve = tf.function(self._solve, autograph=False)
+        self._compiled_adjoint = tf.function(self._solve_adjoint, autograph=False)
 
     def _forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return self._moved(x, inverse=False)
@@ -147,9 +148,8 @@ class ContinuousFlow(Bijector):
 
     def _moved(self, x: tf.Tensor, *, inverse: bool) -> tuple[tf.Tensor, tf.Tensor]:
         context = self._context_at(x)
-        if context is not None:
-            context = tf.reshape(context, [-1, self.context_size])
-        rows = tf.ensure_shape(tf.reshape(x, [-1, x.shape[-1]]), [None, x.shape[-1]])
+        context = x[..., :0] if context is None else context
+        rows, context = (tf.reshape(a, [-1, a.shape[-1]]) for a in (x, context))
         finite = tf.reduce_all(tf.math.is_finite(rows), -1)
         # One bad point would spoil the steps of all.
         rows = tf.where(finite[:, tf.newaxis], rows, tf.zeros_like(rows))
@@ -157,10 +157,12 @@ class ContinuousFlow(Bijector):
         if self.parameters["trace"] == "hutchinson":
             signs = self._signs(rows)
             signs = None if signs.shape[0] == 0 else signs
-        solve = self._solution
-        if tf.executing_eagerly() and signs is None:
-            solve = self._compiled
-        y, log_det = solve(rows, context, signs, inverse)
+        weights = [
+            tf.convert_to_tensor(weight)
+            for layer in (self._network, self._head)
+            for weight in layer.trainable_variables
+        ]
+        y, log_det = self._solution(rows, context, weights, signs, inverse)
         nan = tf.constant(math.nan, x.dtype)
         y = tf.where(finite[:, tf.newaxis], y, nan)
         log_det = tf.where(finite, log_det, nan)
@@ -171,86 +173,151 @@ class ContinuousFlow(Bijector):
     def _solution(
         self,
         x: tf.Tensor,
-        context: tf.Tensor | None,
+        context: tf.Tensor,
+        weights: list[tf.Tensor],
         signs: tf.Tensor | None,
         inverse: bool,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns where the rows of x arrive, and their log-det, `(n,)`."""
+        solve, adjoint = self._solve, self._solve_adjoint
+        if tf.executing_eagerly():
+            solve, adjoint = self._compiled_solve, self._compiled_adjoint
 
-        def rate(t: tf.Tensor, state: tuple, context: tf.Tensor | None = None) -> tuple:
-            time = 1 - t if inverse else t
-            velocity, trace = self._velocity_and_trace(time, state[0], context, signs)
-            return (-velocity, -trace) if inverse else (velocity, trace)
+        @tf.custom_gradient
+        def solution(*inputs: tf.Tensor) -> tuple[tuple, Callable]:
+            # Hidden from all tapes: one that may be asked for second derivatives
+            # would have TensorFlow trace those of the solver, for minutes.
+            x, *beside = map(tf.stop_gradient, inputs)
+            y, log_det = solve(x, beside, signs, inverse)
 
-        tolerance = self.parameters["tolerance"] or _TOLERANCES[x.dtype.name]
+            def gradient(*by_outputs: tf.Tensor) -> list[tf.Tensor]:
+                by_outputs = map(tf.stop_gradient, by_outputs)
+                return adjoint(y, beside, *by_outputs, signs, inverse)
+
+            return (y, log_det), gradient
+
+        return solution(x, context, *weights)
+
+    def _solve(
+        self,
+        x: tf.Tensor,
+        beside: list[tf.Tensor],
+        signs: tf.Tensor | None,
+        inverse: bool,
+    ) -> tuple[tf.Tensor, ...]:
+        def rate(time: tf.Tensor, state: tuple) -> tuple[tf.Tensor, ...]:
+            return self._rates(time, state[0], beside, signs, inverse)
+
+        return self._integral(rate, (x, tf.zeros_like(x[:, 0])))
+
+    def _solve_adjoint(
+        self,
+        y: tf.Tensor,
+        beside: list[tf.Tensor],
+        by_y: tf.Tensor,
+        by_log_det: tf.Tensor,
+        signs: tf.Tensor | None,
+        inverse: bool,
+    ) -> list[tf.Tensor]:
+        """Returns the gradients by x, context and weights, on the way back from y."""
+
+        def rate(time: tf.Tensor, state: tuple) -> tuple[tf.Tensor, ...]:
+            x, by_x, *_ = state
+            with tf.GradientTape() as tape:
+                tape.watch([x, *beside])
+                velocity, trace = self._rates(1 - time, x, beside, signs, inverse)
+                total = tf.reduce_sum(by_x * velocity)
+                total += tf.reduce_sum(by_log_det * trace)
+            zero = tf.UnconnectedGradients.ZERO
+            gradients = tape.gradient(total, [x, *beside], unconnected_gradients=zero)
+            return (-velocity, *gradients)
+
+        state = (y, by_y, *map(tf.zeros_like, beside))
+        return list(self._integral(rate, state)[1:])
+
+    def _integral(self, rate: Callable, state: tuple) -> tuple[tf.Tensor, ...]:
+        """Returns the state at time 1 that begins with this one at time 0."""
+        dtype = state[0].dtype
+        tolerance = self.parameters["tolerance"] or _TOLERANCES[dtype.name]
         # Smaller errors than those of rounding cannot be had.
-        tolerance = max(tolerance, 10 * np.finfo(x.dtype.as_numpy_dtype).eps)
-        results = _Solver(tolerance, end=1.0).solve(
-            rate,
-            initial_time=0.0,
-            initial_state=(x, tf.zeros_like(x[:, 0])),
-            solution_times=[1.0],
-            # What is not named here has no gradient.
-            constants={} if context is None else {"context": context},
+        tolerance = max(tolerance, 10 * np.finfo(dtype.as_numpy_dtype).eps)
+        results = _Solver(tolerance).solve(
+            rate, initial_time=0.0, initial_state=state, solution_times=[1.0]
         )
         return tuple(component[0] for component in results.states)
 
-    def _velocity_and_trace(
+    def _rates(
         self,
-        t: tf.Tensor,
+        time: tf.Tensor,
         x: tf.Tensor,
-        context: tf.Tensor | None,
+        beside: list[tf.Tensor],
         signs: tf.Tensor | None,
+        inverse: bool,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns v, `(n, d)`, and the trace of its Jacobian matrix, `(n,)`."""
-        beside = tf.fill(tf.concat([tf.shape(x)[:-1], [1]], 0), t)
-        if context is not None:
-            beside = tf.concat([beside, context], -1)
+        """Returns how the points and the log-det change, in either direction."""
+        if inverse:
+            time = 1 - time
+        context, *weights = beside
+        steering = tf.concat([tf.fill([tf.shape(x)[0], 1], time), context], -1)
 
         def velocity(x: tf.Tensor) -> tf.Tensor:
-            wide = tf.broadcast_to(
-                beside, tf.concat([tf.shape(x)[:-1], [beside.shape[-1]]], 0)
-            )
-            rows = tf.reshape(tf.concat([x, wide], -1), [-1, self._inputs])
-            return tf.reshape(self._head(self._network(rows)), tf.shape(x))
+            inputs = tf.concat([x, tf.zeros_like(x[..., :1]) + steering], -1)
+            rows = tf.reshape(inputs, [-1, inputs.shape[-1]])
+            return tf.reshape(self._velocity(rows, weights), tf.shape(x))
 
         if signs is not None:
             with tf.GradientTape() as tape:
                 tape.watch(x)
                 v = velocity(x)
-            return v, tf.reduce_sum(signs * tape.gradient(v, x, signs), -1)
-        if self.parameters["network"] is None and len(self._network.dense) in (1, 2):
-            return self._in_closed_form(tf.concat([x, beside], -1))
-        v, jacobian = value_and_jacobian(velocity, x)
-        return v, tf.linalg.trace(jacobian)
+            trace = tf.reduce_sum(signs * tape.gradient(v, x, signs), -1)
+        elif self._has_closed_form:
+            v, trace = self._in_closed_form(tf.concat([x, steering], -1), weights)
+        else:
+            v, jacobian = value_and_jacobian(velocity, x)
+            trace = tf.linalg.trace(jacobian)
+        return (-v, -trace) if inverse else (v, trace)
+
+    def _velocity(self, rows: tf.Tensor, weights: list[tf.Tensor]) -> tf.Tensor:
+        """Returns v, `(n, d)`, of points, time and context, with these weights."""
+        for layer in (self._network, self._head):
+            count = len(layer.trainable_variables)
+            fixed = layer.non_trainable_variables
+            rows, _ = layer.stateless_call(weights[:count], fixed, rows)
+            weights = weights[count:]
+        return rows
 
     @property
-    def _inputs(self) -> int:
-        return self._head.units + 1 + self.context_size
+    def _has_closed_form(self) -> bool:
+        return (
+            self.parameters["network"] is None
+            and len(self._network.dense) in (1, 2)
+            and self._network.trainable
+        )
 
-    def _in_closed_form(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _in_closed_form(
+        self, inputs: tf.Tensor, weights: list[tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns v and the trace for one or two hidden layers.
 
         With kernels A (the rows of x), B and C of two layers and their slopes a, b,
         tr(A diag(a) B diag(b) C) = a·(B ∘ (C A)ᵀ)b: one product for all points.
         """
-        size, slopes = self._head.units, []
-        for dense in self._network.dense:
-            inputs = tf.matmul(inputs, dense.kernel) + dense.bias
+        *hidden, head, head_bias = weights
+        slopes = []
+        for kernel, bias in zip(hidden[::2], hidden[1::2], strict=True):
+            inputs = tf.matmul(inputs, kernel) + bias
             with tf.GradientTape() as tape:
                 tape.watch(inputs)
-                features = dense.activation(inputs)
+                features = self._network.activation(inputs)
             slopes.append(tape.gradient(features, inputs))
             inputs = features
-        first = tf.convert_to_tensor(self._network.dense[0].kernel)[:size]
-        around = tf.matmul(tf.convert_to_tensor(self._head.kernel), first)
+        around = tf.matmul(head, hidden[0][: self.event_size])
         if len(slopes) == 1:
-            trace = tf.linalg.matvec(slopes[0], tf.linalg.diag_part(around))
+            trace = tf.linalg.matvec(slopes[0], tf.linalg.diag_part(around)[tf.newaxis])
         else:
-            second = tf.convert_to_tensor(self._network.dense[1].kernel)
-            weights = second * tf.transpose(around)
-            trace = tf.reduce_sum(tf.matmul(slopes[0], weights) * slopes[1], -1)
-        return self._head(inputs), trace
+            between = hidden[2] * tf.transpose(around)
+            trace = tf.reduce_sum(tf.matmul(slopes[0], between) * slopes[1], -1)
+        return tf.matmul(inputs, head) + head_bias, trace
 
 
 class _Signs(keras.layers.Layer):
@@ -271,30 +338,22 @@ class _Signs(keras.layers.Layer):
 
 
 class _Solver(tfp.math.ode.DormandPrince):
-    """TFP's solver, whose last step ends at the end, and which gives up.
+    """TFP's solver from time 0 to 1, whose last step ends there, and which gives up.
 
     TFP itself steps beyond the end and interpolates, which is less accurate than its
     steps; and it goes on for ever where no step is short enough.
 
     Args:
       tolerance: relative and absolute error of a step.
-      end: the last time.
     """
 
-    def __init__(self, tolerance: float, end: float) -> None:
-        super().__init__(
-            rtol=tolerance,
-            atol=tolerance,
-            first_step_size=_FIRST_STEP,
-            # That of gradients goes from -1 to 0.
-            make_adjoint_solver_fn=lambda: _Solver(tolerance, end=0.0),
-        )
-        self._end = end
+    def __init__(self, tolerance: float) -> None:
+        super().__init__(rtol=tolerance, atol=tolerance, first_step_size=_FIRST_STEP)
 
     def _step(self, solver_state: Any, diagnostics: Any, **options: Any) -> tuple:
         time, size = solver_state.current_time, solver_state.step_size
-        # A little beyond the end, where TFP's loop ends.
-        beyond = self._end + 8 * np.finfo(time.dtype.as_numpy_dtype).eps
+        # A little beyond 1, where TFP's loop ends.
+        beyond = 1 + 8 * np.finfo(time.dtype.as_numpy_dtype).eps
         state, diagnostics = super()._step(
             solver_state._replace(step_size=tf.minimum(size, beyond - time)),
             diagnostics,

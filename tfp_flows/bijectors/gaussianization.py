@@ -168,7 +168,7 @@ class Gaussianize(Bijector):
     def _inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         mixture = self._mixture_at(y)
         u = (y - self._center) / self._unit
-        x = normal_quantile(mixture.log_cdf(u), mixture.log_survival(u))
+        x = normal_quantile(*mixture.log_cdf_and_survival(u))
         return x, self._log_det(mixture, u, x)
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "LogisticMixture",
     "bracketed_root",
     "fitted_mixture",
+    "log_normal_cdf",
     "normal_quantile",
 ]
 
@@ -24,8 +25,10 @@ _MAX_ITERATIONS = 100
 # alone decides where the root lies; the reciprocal would overflow.
 _LEAST_LOG_SLOPE = -60.0
 
-# The logarithms of about the smallest Φ that are numbers of each dtype.
-_SMALLEST_LOG_CDF = {"float32": -80.0, "float64": -700.0}
+# Below these, Φ(z) is computed as its series for large |z|; above them it is a number
+# that the dtype has.
+_LEAST_NORMAL = {"float32": -12.4, "float64": -37.2}
+_LEAST_LOG_CDF = {"float32": -80.0, "float64": -700.0}
 
 # Each leaves 1/z² of the error, less than 1/150 where Φ is that small.
 _TAIL_STEPS = 4
@@ -66,10 +69,12 @@ class _Mixture:
         log_parts = self._log_kernel_cdf(self._standardized(x))
         return tf.reduce_logsumexp(self._log_weights + log_parts, -1)
 
-    def log_survival(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns log(1 - F(x))."""
-        log_parts = self._log_kernel_cdf(-self._standardized(x))
-        return tf.reduce_logsumexp(self._log_weights + log_parts, -1)
+    def log_cdf_and_survival(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns log F(x) and log(1 - F(x))."""
+        z = self._standardized(x)
+        log_parts = self._log_kernel_cdf(tf.stack([z, -z]))
+        both = tf.reduce_logsumexp(self._log_weights + log_parts, -1)
+        return both[0], both[1]
 
     def log_pdf(self, x: tf.Tensor) -> tf.Tensor:
         """Returns log F'(x)."""
@@ -78,11 +83,13 @@ class _Mixture:
 
     def log_odds(self, x: tf.Tensor) -> tf.Tensor:
         """Returns log F(x) - log(1 - F(x)), nearly straight in both tails."""
-        return self.log_cdf(x) - self.log_survival(x)
+        log_cdf, log_survival = self.log_cdf_and_survival(x)
+        return log_cdf - log_survival
 
     def log_slope(self, x: tf.Tensor) -> tf.Tensor:
         """Returns the logarithm of the derivative of the log-odds."""
-        return self.log_pdf(x) - self.log_cdf(x) - self.log_survival(x)
+        log_cdf, log_survival = self.log_cdf_and_survival(x)
+        return self.log_pdf(x) - log_cdf - log_survival
 
     def quantiles(self, of_kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns two numbers that the mixture's own quantile lies between.
@@ -100,7 +107,7 @@ class GaussianMixture(_Mixture):
     """A mixture of normal distributions."""
 
     def _log_kernel_cdf(self, z: tf.Tensor) -> tf.Tensor:
-        return _log_normal_cdf(z)
+        return log_normal_cdf(z)
 
     def _log_kernel_pdf(self, z: tf.Tensor) -> tf.Tensor:
         return -0.5 * z**2 - 0.5 * math.log(2 * math.pi)
@@ -165,10 +172,16 @@ def bracketed_root(
     return root + (error - tf.stop_gradient(error)) * tf.stop_gradient(steepness)
 
 
-def _log_normal_cdf(z: tf.Tensor) -> tf.Tensor:
-    """Returns log Φ(z)."""
-    zero, one = tf.zeros([], z.dtype), tf.ones([], z.dtype)
-    return tfp.distributions.Normal(zero, one).log_cdf(z)
+def log_normal_cdf(z: tf.Tensor) -> tf.Tensor:
+    """Returns log Φ(z), with a small relative error in both tails."""
+    least = _LEAST_NORMAL[z.dtype.name]
+    low = tf.clip_by_value(z, least, 0.0)
+    low = tf.math.log(tf.math.erfc(low * -math.sqrt(0.5)) / 2)
+    high = tf.maximum(z, 0.0)
+    high = tf.math.log1p(tf.math.erfc(high * math.sqrt(0.5)) / -2)
+    square = tf.minimum(z, least) ** 2
+    far = -(square + tf.math.log(2 * math.pi * square)) / 2 + _log_tail_series(square)
+    return tf.where(z > 0, high, tf.where(z < least, far, low))
 
 
 def normal_quantile(log_cdf: tf.Tensor, log_survival: tf.Tensor) -> tf.Tensor:
@@ -185,17 +198,21 @@ def normal_quantile(log_cdf: tf.Tensor, log_survival: tf.Tensor) -> tf.Tensor:
 
 def _quantile_below_zero(log_cdf: tf.Tensor) -> tf.Tensor:
     """Returns the z ≤ 0 with log Φ(z) = log_cdf ≤ log 1/2."""
-    smallest = _SMALLEST_LOG_CDF[log_cdf.dtype.name]
-    near = tf.math.ndtri(tf.exp(tf.maximum(log_cdf, smallest)))
-    # Beyond, with s = z², Φ(z) = exp(-s / 2) / √(2πs) · (1 - 1/s + 3/s² - 15/s³ + …),
-    # which is solved for the first s, a little closer each time.
-    start = -2 * tf.minimum(log_cdf, smallest) - math.log(2 * math.pi)
+    least = _LEAST_LOG_CDF[log_cdf.dtype.name]
+    near = tf.math.ndtri(tf.exp(tf.maximum(log_cdf, least)))
+    # Beyond, the formula of `log_normal_cdf` is solved for the first z², a little
+    # closer each time.
+    start = -2 * tf.minimum(log_cdf, least) - math.log(2 * math.pi)
     square = start
     for _ in range(_TAIL_STEPS):
-        r = 1 / square
-        series = -r * (1 - 3 * r * (1 - 5 * r * (1 - 7 * r)))
-        square = start + tf.math.log(r) + 2 * tf.math.log1p(series)
-    return tf.where(log_cdf < smallest, -tf.sqrt(square), near)
+        square = start - tf.math.log(square) + 2 * _log_tail_series(square)
+    return tf.where(log_cdf < least, -tf.sqrt(square), near)
+
+
+def _log_tail_series(square: tf.Tensor) -> tf.Tensor:
+    """Returns log(1 - 1/z² + 3/z⁴ - 15/z⁶ + 105/z⁸), nearly log(Φ(z) · |z| / φ(z))."""
+    r = 1 / square
+    return tf.math.log1p(-r * (1 - 3 * r * (1 - 5 * r * (1 - 7 * r))))
 
 
 def fitted_mixture(numbers: np.ndarray, components: int) -> dict[str, np.ndarray]:

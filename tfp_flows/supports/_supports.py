@@ -76,7 +76,7 @@ class Supports:
       >>> supports.quantize(points).tolist() == x.astype("float32").tolist()
       True
       >>> print(supports.log_prob(flow, [[0.5, 0], [0.5, 2.5], [1.5, 0]]).round(3))
-      [-1.352   -inf   -inf]
+      [-1.355   -inf   -inf]
 
     Source: dequantization, Theis, van den Oord and Bethge (2016), "A note on the
     evaluation of generative models", section 3.1; wrapped densities, Mardia and Jupp

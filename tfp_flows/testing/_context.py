@@ -37,7 +37,7 @@ def _refusals(s: Subject) -> Iterator[Failure]:
             )
     except Exception as error:
         yield Failure(
-            f"forward without a context must raise a ValueError; it raised "
+            "forward without a context must raise a ValueError; it raised "
             f"{brief(error)}"
         )
     else:

@@ -160,11 +160,8 @@ class _FlowSubject:
     @property
     def bijectors(self) -> list[Any]:
         """The bijectors in sampling order, with the context of x bound."""
-        return [bind(b, self._bindable) for b in self.flow.bijectors]
-
-    @property
-    def _bindable(self) -> tf.Tensor | None:
-        return None if self.context is None else tf.constant(self.context)
+        context = None if self.context is None else tf.constant(self.context)
+        return [bind(bijector, context) for bijector in self.flow.bijectors]
 
     def log_prob_of(self, flow: Any, x: np.ndarray) -> np.ndarray:
         """log p at points, `(n,)`, given the context of x."""
