@@ -7,8 +7,8 @@ standard deviation from the network; a conditional spline before them adds the s
 Both are trained the same way and compared on rows that neither has seen. Writes
 predictions.png.
 
-The default table comes with scikit-learn: diabetes, 442 rows. A CSV of numbers, its
-last column the target, is given by its path.
+The default table comes with scikit-learn: diabetes, 442 rows, too few to tell the two
+apart. A CSV of numbers, its last column the target, is given by its path.
 
 Run: python examples/conditional_regression.py [CSV] [--out FOLDER]
 """
@@ -108,7 +108,9 @@ def draw(result: dict, path: Path, count: int = 6) -> None:
         one = {name: predicted(m, rows[i]) for name, m in result["models"].items()}
         tfpf.plotting.plot_density(one["flow"], limits=limits, ax=ax)
         grid = np.linspace(*limits, 300, dtype="float32")[:, None]
-        ax.plot(grid, one["Gaussian"].prob(grid), color="0.4", linestyle="--")
+        gaussian = one["Gaussian"].prob(grid).numpy()
+        ax.plot(grid, gaussian, color="0.4", linestyle="--")
+        ax.set_ylim(0, max(ax.get_ylim()[1], 1.05 * gaussian.max()))
         ax.axvline(y[i, 0], color="#d55e00")
         ax.set(xlabel="target" if i >= count // 2 else "", ylabel="", yticks=[])
     figure.suptitle("held-out rows: flow (blue), Gaussian (dashed), measured (orange)")

@@ -230,11 +230,11 @@ class TestDensity:
         flow = coupled_flow(supports, context_size=3)
         context = np.random.default_rng(0).normal(size=(3, 3)).astype("float32")
         x = np.tile([2.0, 1.0], (3, 1))
-        log_prob = supports.log_prob(flow, x, context)
+        log_prob = supports.log_prob(flow, x, context, tolerance=0.02)
         assert len(np.unique(log_prob.round(4))) == 3
         for i in (0, 2):
-            alone = supports.log_prob(flow, x[i], context[i])
-            assert alone == pytest.approx(log_prob[i], abs=1e-4)
+            alone = supports.log_prob(flow, x[i], context[i], tolerance=0.02)
+            assert alone == pytest.approx(log_prob[i], abs=1e-3)
         with pytest.raises(ValueError, match="must be given"):
             supports.log_prob(flow, x)
         with pytest.raises(ValueError, match="must be None"):

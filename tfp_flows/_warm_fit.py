@@ -38,13 +38,13 @@ _ROWS_A_NUMBER = 5  # at least, for each number of a mixture
 _LEAST_VARIANCE = 1e-6
 
 # Fewer rows than this and this times the width: a mixture is all they can tell.
-_FEWEST_ROWS, _FEWEST_ROWS_A_COLUMN = 200, 40
+_FEWEST_ROWS, _FEWEST_ROWS_A_COLUMN = 500, 40
 
 _LEAST_SECONDS = 12.0  # a flow's graphs alone take about half of this
 _MIXTURE_SHARE, _RACE_SHARE = 0.12, 0.25  # of the time
 _ENTRANTS = 3
 _THINNING = 3.0  # components of one entrant and of the next
-_STEPS, _RACE_STEPS = 12_000, 3_000  # where no time limit is given
+_STEPS, _STEPS_A_ROW = 12_000, 4  # where no time limit is given, at most
 _SECONDS_AFTER = 2.0  # for what comes after training
 _EPOCHS = 60
 # Share of training in which the rate rises: Adam's first steps are as long as any, and
@@ -281,6 +281,11 @@ class _Trainer:
         self._train = train.astype(np.float32)
         self._held_out = held_out.astype(np.float32)
 
+    @property
+    def _all_steps(self) -> int:
+        """Steps of a fit without a time limit."""
+        return min(_STEPS, _STEPS_A_ROW * len(self._train))
+
     def result(self, starts: Sequence[_Start]) -> Result:
         """Races the starts, trains the winner, and returns it if it is better."""
         entrants = _entrants(starts)
@@ -355,7 +360,9 @@ class _Trainer:
         self._restore(states[0])
         rounds = math.ceil(math.log2(len(entrants))) if len(entrants) > 1 else 0
         seconds = (
-            _RACE_SHARE * clock.left if clock.seconds else _RACE_STEPS / self._rate
+            _RACE_SHARE * clock.left
+            if clock.seconds
+            else _RACE_SHARE * self._all_steps / self._rate
         )
         losses: dict[int, float] = {}
         for _ in range(rounds):
@@ -385,7 +392,7 @@ class _Trainer:
     def _finish(self) -> dict[str, list[float]]:
         """Trains the flow in its present state until the end, and returns the history."""
         if self._clock.seconds is None:
-            total = _STEPS
+            total = self._all_steps
             end = CosineToDeadline(
                 self._plan.learning_rate, steps=total, warm_up=_WARM_UP
             )

@@ -39,7 +39,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, BaseEstimator):
     nothing is lost at the start. They are trained for a while, the one of which the
     flow makes the most is trained on, with averaged weights judged on held-out rows,
     and the result is kept only where it beats the best mixture beyond chance. Few
-    rows (less than 200, or 40 a column) get a mixture alone.
+    rows (less than 500, or 40 a column) get a mixture alone.
 
     Densities are in the units of the data, log-densities in nats.
 
@@ -55,8 +55,8 @@ class FlowDensity(OutlierMixin, TransformerMixin, BaseEstimator):
       validation_fraction: share of the rows that are held out.
       contamination: share of outliers that `predict` finds among the training rows,
         in (0, 0.5].
-      time_limit: seconds that `fit` may take, all in all; when None it takes 12,000
-        steps, or fewer when held-out rows stop to gain.
+      time_limit: seconds that `fit` may take, all in all; when None it takes 4
+        steps a row, but at most 12,000.
       verbose: 0 is silent, 1 shows the progress as Keras does.
       random_state: None, a seed, or a RandomState.
 

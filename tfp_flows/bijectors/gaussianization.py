@@ -13,6 +13,8 @@ from tfp_flows.bijectors.mixtures import (
     GaussianMixture,
     bracketed_root,
     fitted_mixture,
+    log_normal_cdf,
+    log_normal_pdf,
     normal_quantile,
 )
 from tfp_flows.bijectors.parameters import Parameters
@@ -152,7 +154,7 @@ class Gaussianize(Bijector):
         self, mixture: GaussianMixture, u: tf.Tensor, x: tf.Tensor
     ) -> tf.Tensor:
         """Returns log|det ∂x/∂y|."""
-        log_slope = mixture.log_pdf(u) - _standard_normal(x).log_pdf(x)
+        log_slope = mixture.log_pdf(u) - log_normal_pdf(x)
         return tf.reduce_sum(log_slope - tf.math.log(self._unit), -1)
 
     def _forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -160,7 +162,7 @@ class Gaussianize(Bijector):
         u = bracketed_root(
             mixture.log_odds,
             mixture.log_slope,
-            _standard_normal(x).log_odds(x),
+            log_normal_cdf(x) - log_normal_cdf(-x),
             *mixture.quantiles(x),
         )
         return self._center + self._unit * u, -self._log_det(mixture, u, x)
@@ -170,11 +172,6 @@ class Gaussianize(Bijector):
         u = (y - self._center) / self._unit
         x = normal_quantile(*mixture.log_cdf_and_survival(u))
         return x, self._log_det(mixture, u, x)
-
-
-def _standard_normal(like: tf.Tensor) -> GaussianMixture:
-    zero = tf.zeros([1], like.dtype)
-    return GaussianMixture(zero, zero, zero)
 
 
 def _nearly_normal(components: int) -> dict[str, np.ndarray]:

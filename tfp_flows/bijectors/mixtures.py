@@ -14,6 +14,7 @@ __all__ = [
     "bracketed_root",
     "fitted_mixture",
     "log_normal_cdf",
+    "log_normal_pdf",
     "normal_quantile",
 ]
 
@@ -110,7 +111,7 @@ class GaussianMixture(_Mixture):
         return log_normal_cdf(z)
 
     def _log_kernel_pdf(self, z: tf.Tensor) -> tf.Tensor:
-        return -0.5 * z**2 - 0.5 * math.log(2 * math.pi)
+        return log_normal_pdf(z)
 
 
 class LogisticMixture(_Mixture):
@@ -170,6 +171,11 @@ def bracketed_root(
     error = y - function(root)
     steepness = tf.exp(-tf.maximum(log_slope(root), _LEAST_LOG_SLOPE))
     return root + (error - tf.stop_gradient(error)) * tf.stop_gradient(steepness)
+
+
+def log_normal_pdf(z: tf.Tensor) -> tf.Tensor:
+    """Returns log φ(z)."""
+    return -0.5 * z**2 - 0.5 * math.log(2 * math.pi)
 
 
 def log_normal_cdf(z: tf.Tensor) -> tf.Tensor:
