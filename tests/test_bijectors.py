@@ -16,13 +16,19 @@ from tfp_flows.bijectors import (
     AffineCoupling,
     AutoregressiveSpline,
     Bounded,
+    ContinuousFlow,
+    Gaussianize,
     Householder,
     LeakyReLU,
     LULinear,
     MaskedAutoregressive,
     MixtureCDF,
     MixtureCDFCoupling,
+    NumericalInverse,
     Permute,
+    Planar,
+    Radial,
+    ResidualBlock,
     Rotation,
     Rotation2D,
     ShiftAndCube,
@@ -30,6 +36,7 @@ from tfp_flows.bijectors import (
     Spline,
     SplineCoupling,
     Standardize,
+    Sylvester,
 )
 from tfp_flows.testing import check_bijector
 
@@ -157,6 +164,7 @@ CONTRACT = {
         ),
         np.random.default_rng(0).uniform(-3.1, 3.1, (11, 3)),
     ),
+    "gaussianize": (Gaussianize, lambda: Gaussianize(3), points(2)),
     "mixture cdf": (MixtureCDF, lambda: MixtureCDF(3), points(2)),
     "mixture cdf coupling": (
         MixtureCDFCoupling,
@@ -174,6 +182,28 @@ CONTRACT = {
         MixtureCDF,
         lambda: tfb.Invert(MixtureCDF(2)),
         np.random.default_rng(0).uniform(0.02, 0.98, (11, 2)),
+    ),
+    "numerical inverse": (
+        NumericalInverse,
+        lambda: NumericalInverse(AffineCoupling(identity_start=False, seed=1)),
+        points(2),
+    ),
+    "planar": (Planar, lambda: Planar(identity_start=False, seed=1), points(3)),
+    "radial": (Radial, lambda: Radial(identity_start=False, seed=1), points(3)),
+    "sylvester": (
+        Sylvester,
+        lambda: Sylvester(2, identity_start=False, seed=1),
+        points(3),
+    ),
+    "residual block": (
+        ResidualBlock,
+        lambda: ResidualBlock(hidden=(8,), identity_start=False, seed=1),
+        points(2),
+    ),
+    "continuous": (
+        ContinuousFlow,
+        lambda: ContinuousFlow(hidden=(8,), identity_start=False, seed=1),
+        points(2),
     ),
 }
 

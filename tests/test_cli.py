@@ -211,7 +211,7 @@ FIT_MISTAKES = {
     "density": (["two_moon"], "did you mean 'two_moons'?"),
     "ending": (["two_moons.txt"], "a file that ends in .csv, .npy, .npz"),
     "missing file": (["nowhere.csv"], "nowhere.csv: No such file"),
-    "flow": (["two_moons", "--flow", "real_nvq"], "did you mean 'real_nvp'?"),
+    "flow": (["two_moons", "--flow", "real_nvq"], "did you mean 'real_nvp'"),
     "one column": (["bimodal_1d"], "has one column; give it at least two"),
     "one layer": (["two_moons", "--layers", "1"], "`layers` must be at least 2"),
     "parameter": (["two_moons", "--parameter", "noize=1"], "did you mean 'noise'?"),

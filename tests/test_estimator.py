@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import tfp_flows as tfpf
-from tfp_flows import FlowDensity
+from tfp_flows import FlowDensity, _warm_fit
 
 QUIET = {"verbose": 0, "random_state": 0}
 
@@ -38,22 +38,25 @@ def two_moons(n, seed=0):
 
 @pytest.fixture(scope="module")
 def fitted():
-    """A flow that was trained for a few seconds."""
-    x = two_moons(3000)
-    return FlowDensity(time_limit=25, layers=2, hidden=(16,), **QUIET).fit(x)
+    """A flow that was trained for a few steps, from mixtures that are easily beaten."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_warm_fit, "_LADDER", (1, 2))
+        patch.setattr(_warm_fit, "_STEPS", 640)
+        density = FlowDensity(layers=2, hidden=(16,), batch_size=100, **QUIET)
+        return density.fit(two_moons(3000))
 
 
 def test_a_trained_flow(fitted):
     assert fitted.history_["val_loss"]
-    assert fitted.held_out_ > fitted.start_
+    assert fitted.held_out_ > fitted.start_ + 0.1
     names = [stage.name for stage in fitted.flow_.stages(10)]
     assert names == ["Mixture", "SplineCoupling 1", "SplineCoupling 2", "Standardize"]
     test = two_moons(5000, seed=1)
     flow = fitted.flow_.log_prob(test).numpy()
     np.testing.assert_allclose(fitted.score_samples(test), flow, atol=1e-3)
     assert fitted.score(test) == pytest.approx(flow.mean(), abs=1e-4)
-    mixture = GaussianMixture(8, random_state=0).fit(two_moons(3000))
-    assert fitted.score(test) > mixture.score(test) - 0.02
+    mixture = GaussianMixture(2, random_state=0).fit(two_moons(3000))
+    assert fitted.score(test) > mixture.score(test) + 0.1
     z = fitted.transform(test)
     np.testing.assert_allclose(fitted.inverse_transform(z), test, atol=1e-3)
 
@@ -161,7 +164,7 @@ def test_weights_count():
     weights = np.repeat([1.0, 0.0], 100)
     density = FlowDensity(**QUIET).fit(x, sample_weight=weights)
     assert density.sample(200, random_state=0).mean() == pytest.approx(-3, abs=0.4)
-    with pytest.raises(ValueError, match="must not be zero"):
+    with pytest.raises(ValueError, match="non-zero"):
         FlowDensity(**QUIET).fit(x, sample_weight=np.zeros(200))
 
 

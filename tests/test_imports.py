@@ -25,6 +25,7 @@ LAYERS = [
         "plotting",
         "variational",
         "callbacks",
+        "optimizers",
     },
     {"_warm_fit"},
     {"estimator"},

@@ -149,12 +149,13 @@ class WeightAverage(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Judges the average, and keeps it when it is the best so far."""
+        before = self.best
         self._swap()
         loss = self._judge()
         self._swap()
         if logs is not None:
             logs["val_loss"] = loss
-        self._waited = 0 if loss <= self.best else self._waited + 1
+        self._waited = 0 if self.best < before else self._waited + 1
         if not math.isfinite(loss):
             self._restart_from_best()
         elif self.patience is not None and self._waited >= self.patience:

@@ -143,8 +143,6 @@ class FlowDensity(OutlierMixin, TransformerMixin, BaseEstimator):
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
-            if not sample_weight.any():
-                raise ValueError("`sample_weight` must not be zero for all rows.")
             X, sample_weight = X[sample_weight > 0], sample_weight[sample_weight > 0]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         d = X.shape[1]
@@ -175,7 +173,8 @@ class FlowDensity(OutlierMixin, TransformerMixin, BaseEstimator):
         )
         self.history_ = result.history
         self.start_, self.held_out_ = result.start, result.held_out
-        self.offset_ = float(np.quantile(self.score_samples(X), self.contamination))
+        scores = self._supports.log_prob(self.flow_, X)
+        self.offset_ = float(np.quantile(scores, self.contamination))
         return self
 
     def _plan(self, d: int, seed: int) -> Plan:
@@ -203,7 +202,8 @@ class FlowDensity(OutlierMixin, TransformerMixin, BaseEstimator):
 
         For integer columns it is the log-mass; -inf outside of the support.
         """
-        return self._supports.log_prob(self.flow_, self._rows(X))
+        rows = self._rows(X)
+        return self._supports.log_prob(self.flow_, rows)
 
     def score(self, X: Any, y: None = None) -> float:
         """Returns the mean of `score_samples`, in nats."""
@@ -229,7 +229,8 @@ class FlowDensity(OutlierMixin, TransformerMixin, BaseEstimator):
 
         Integer columns are taken at the middle between a number and the next.
         """
-        points = self._supports.dequantize(self._rows(X), noise=False)
+        rows = self._rows(X)
+        points = self._supports.dequantize(rows, noise=False)
         chain = self.flow_.distribution.bijector
         return chain.inverse(tf.constant(points)).numpy().astype(np.float64)
 
@@ -257,8 +258,8 @@ def _units(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     has_outliers = (middle > 0) & (scale > _OUTLIERS * middle)
     location = np.where(has_outliers, quartiles[1], location)
     scale = np.where(has_outliers, middle, scale)
-    # A constant column has no scale of its own but that of its rounding.
+    # No scale is less than what rounding leaves of the numbers; a constant column has
+    # none, and 1 is as good as any.
     least = np.maximum(1e-6 * np.abs(location), np.finfo(np.float32).tiny ** 0.5)
-    return location, np.where(
-        scale > least, scale, np.where(x.std(axis=0) > 0, np.maximum(scale, least), 1.0)
-    )
+    varies = x.min(axis=0) < x.max(axis=0)
+    return location, np.where(varies, np.maximum(scale, least), 1.0)

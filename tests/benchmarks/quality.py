@@ -231,8 +231,8 @@ def main(options: argparse.Namespace) -> None:
         for seed in range(options.seeds):
             label = f"{name}-{options.seconds:g}s-{options.rows}-{seed}"
             folder = options.work / label
-            if not folder.exists():
-                folder.mkdir(parents=True)
+            if not (folder / "test.npy").exists():
+                folder.mkdir(parents=True, exist_ok=True)
                 prepare(folder, problem, options.rows, seed)
             done = [
                 method

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow_probability as tfp
 
 from tfp_flows import _checks
-from tfp_flows.bijectors.continuous import ContinuousFlow
+from tfp_flows.bijectors import ContinuousFlow
 from tfp_flows.flow import Flow
 from tfp_flows.recipes._arguments import seeds_from
 

@@ -6,9 +6,7 @@ from typing import Any
 import tensorflow_probability as tfp
 
 from tfp_flows import _checks
-from tfp_flows.bijectors.act_norm import ActNorm
-from tfp_flows.bijectors.planar_family import Planar
-from tfp_flows.bijectors.residual_block import ResidualBlock
+from tfp_flows.bijectors import ActNorm, Planar, ResidualBlock
 from tfp_flows.flow import Flow
 from tfp_flows.recipes._arguments import seeds_from
 

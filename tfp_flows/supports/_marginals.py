@@ -62,38 +62,59 @@ def over_turns(
         points = points.copy()
         turns = np.round((points[:, columns] - middle) / periods)
         points[:, columns] -= turns * periods
+        terms = log_density(points, rows)
+        total = terms.copy()
         of = np.arange(len(points))  # the point that each term belongs to
-        total = terms = log_density(points, rows)
-        total = total.copy()
-        for i, (column, period) in enumerate(zip(columns, periods, strict=True)):
-            found = [(points, of, terms)]
-            for sign, last in zip((-1, 1), reach[:, i], strict=True):
-                starts, first, is_near = np.arange(len(of)), 1, True
-                while len(starts):
-                    if first > _MOST_TURNS:
-                        raise ValueError(
-                            f"The flow spreads over more than {_MOST_TURNS} turns of "
-                            "a circular column. Remedy: fit it to `dequantize`d data, "
-                            "which go around once."
-                        )
-                    turns = np.arange(first, last + 1)
-                    moved = np.repeat(points[starts], len(turns), axis=0)
-                    moved[:, column] += np.tile(sign * period * turns, len(starts))
-                    to = np.repeat(of[starts], len(turns))
-                    more = log_density(moved, rows[to])
-                    np.logaddexp.at(total, to, more)
-                    counts = more > total[to] + np.log(_LEAST_PART)
-                    keep = counts | (takes_all and is_near)
-                    found.append((moved[keep], to[keep], more[keep]))
-                    starts = starts[counts.reshape(-1, len(turns)).any(1)]
-                    first, last, is_near = last + 1, 2 * last, False
-            points, of, terms = (np.concatenate(p) for p in zip(*found, strict=True))
-            if not takes_all:
-                counts = terms > total[of] + np.log(_LEAST_PART)
-                points, of, terms = points[counts], of[counts], terms[counts]
+        for i, column in enumerate(columns):
+            found = [(points, of, terms, np.ones(len(of), bool))]
+            for sign, near in zip((-1, 1), reach[:, i], strict=True):
+                step = np.zeros(points.shape[1])
+                step[column] = sign * periods[i]
+                found += _outwards(log_density, points, of, rows, step, near, total)
+            *found, is_near = (np.concatenate(p) for p in zip(*found, strict=True))
+            counts = _count(found[2], total[found[1]]) | (takes_all & is_near)
+            points, of, terms = (part[counts] for part in found)
         return total
 
     return _in_blocks(wrapped, _AT_ONCE // int(min(turns_near, _ALL_TURNS)))
+
+
+def _count(terms: np.ndarray, total: np.ndarray) -> np.ndarray:
+    return terms > total + np.log(_LEAST_PART)
+
+
+def _outwards(
+    log_density: LogDensity,
+    points: np.ndarray,
+    of: np.ndarray,
+    rows: np.ndarray,
+    step: np.ndarray,
+    near: int,
+    total: np.ndarray,
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Adds what lies on one side to `total`.
+
+    Yields points, whose they are, their log-terms, and whether they are near. First
+    come `near` turns of all points, then twice as many for as long as they count.
+    """
+    first, last = 1, near
+    while len(points):
+        if first > _MOST_TURNS:
+            raise ValueError(
+                f"The flow spreads over more than {_MOST_TURNS} turns of a circular "
+                "column. Remedy: fit it to `dequantize`d data, which go around once."
+            )
+        turns = np.arange(first, last + 1)
+        moved = (points[:, np.newaxis] + turns[:, np.newaxis] * step).reshape(
+            -1, points.shape[1]
+        )
+        to = np.repeat(of, len(turns))
+        terms = log_density(moved, rows[to])
+        np.logaddexp.at(total, to, terms)
+        yield moved, to, terms, np.full(len(to), first == 1)
+        counts = _count(terms, total[to]).reshape(-1, len(turns)).any(axis=1)
+        points, of = points[counts], of[counts]
+        first, last = last + 1, 2 * last
 
 
 def over_cells(
