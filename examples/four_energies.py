@@ -112,7 +112,10 @@ def draw(flows: dict[Callable, tfpf.Flow], path: Path) -> None:
     figure = Figure(figsize=(3 * len(flows), 6), layout="constrained")
     panels = figure.subplots(2, len(flows), sharex=True, sharey=True, squeeze=False)
     for (energy, flow), (above, below) in zip(flows.items(), panels.T, strict=True):
-        for axes, log_density in ((above, energy(points)), (below, flow.log_prob(points))):
+        for axes, log_density in (
+            (above, energy(points)),
+            (below, flow.log_prob(points)),
+        ):
             density = tf.exp(log_density).numpy()
             axes.imshow(density, origin="lower", extent=(-BOX, BOX, -BOX, BOX))
         above.set_title(energy.__name__.replace("_", " "))

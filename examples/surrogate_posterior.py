@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -54,7 +53,9 @@ def hyperprior(mean: tf.Tensor, log_tau: tf.Tensor) -> tf.Tensor:
 
 def exact_log_tau() -> tuple[float, float]:
     """Mean and standard deviation of log τ, with the effects integrated out."""
-    mean, log_tau = tf.meshgrid(tf.linspace(-30.0, 40.0, 400), tf.linspace(-15.0, 8.0, 800))
+    mean, log_tau = tf.meshgrid(
+        tf.linspace(-30.0, 40.0, 400), tf.linspace(-15.0, 8.0, 800)
+    )
     spread = tf.sqrt(tf.exp(2 * log_tau)[..., tf.newaxis] + ERRORS**2)
     likelihood = tfd.Normal(mean[..., tf.newaxis], spread).log_prob(EFFECTS)
     log_density = hyperprior(mean, log_tau) + tf.reduce_sum(likelihood, -1)

@@ -113,9 +113,7 @@ TOLERANCE = {"continuous flow": 1e-4}
 @pytest.mark.parametrize("case", CONDITIONAL)
 def test_contract(case):
     _, factory, x = CONDITIONAL[case]
-    passed = check_bijector(
-        factory, x, context=CONTEXT, tolerance=TOLERANCE.get(case)
-    )
+    passed = check_bijector(factory, x, context=CONTEXT, tolerance=TOLERANCE.get(case))
     assert set(BIJECTOR_CHECKS) - set(passed) <= {"config"}  # which tfb.Invert lacks
 
 

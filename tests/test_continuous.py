@@ -71,7 +71,9 @@ def test_the_trace_is_exact_at_every_depth(hidden):
     signs = tf.constant([1.0, -1.0, 1.0], tf.float64) + tf.zeros_like(x)
 
     def rates(x, signs=None, inverse=False):
-        return flow._rates(tf.constant(0.3, x.dtype), x, [context, *weights], signs, inverse)
+        return flow._rates(
+            tf.constant(0.3, x.dtype), x, [context, *weights], signs, inverse
+        )
 
     with tf.GradientTape() as tape:
         tape.watch(x)

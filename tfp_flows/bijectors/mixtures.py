@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 

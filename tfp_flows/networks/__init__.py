@@ -13,8 +13,8 @@ from tfp_flows.networks.mlp import MLP
 from tfp_flows.networks.residual import ResidualMLP
 
 __all__ = [
-    "ContractiveMLP",
     "MLP",
+    "ContractiveMLP",
     "MaskedMLP",
     "MaskedResidualMLP",
     "ResidualMLP",

@@ -118,7 +118,9 @@ class ContractiveMLP(keras.layers.Layer):
         """Returns the kernels with their norms bounded, once for many evaluations."""
         cap = self.lipschitz ** (1 / len(self.kernels))
         kernels = [tf.convert_to_tensor(kernel) for kernel in self.kernels]
-        return [kernel * (cap / tf.maximum(norm_bound(kernel), cap)) for kernel in kernels]
+        return [
+            kernel * (cap / tf.maximum(norm_bound(kernel), cap)) for kernel in kernels
+        ]
 
     def value(self, inputs: Any, kernels: Sequence[Any]) -> Any:
         """Returns g, `(n, d)`, with what `scaled_kernels` returned."""
