@@ -111,6 +111,7 @@ class Proposal(tfp.mcmc.TransitionKernel):
         self.distribution = distribution
 
     def one_step(self, state: tf.Tensor, previous: Proposed, seed: Any = None) -> Any:
+        """Returns a proposal drawn from the flow, wherever the chain is."""
         x, log_q = self.distribution.experimental_sample_and_log_prob(
             state.shape[:-1], seed=seed
         )
@@ -118,6 +119,7 @@ class Proposal(tfp.mcmc.TransitionKernel):
         return x, Proposed(self.target_log_prob(x), correction, log_q)
 
     def bootstrap_results(self, state: tf.Tensor) -> Proposed:
+        """Returns what is known of the first state."""
         log_q = self.distribution.log_prob(state)
         return Proposed(self.target_log_prob(state), tf.zeros_like(log_q), log_q)
 

@@ -1,9 +1,9 @@
 """How FlowDensity fits: mixtures first, a race of starts, then the flow of the winner.
 
-A Gaussian mixture is hard to beat in a minute, so that the flow begins as one: its base
-is a mixture, and its couplings begin as the identity. The mixture that is best by itself
-is not the best start, so that a few are trained for a little while, and the better half
-of them for a little longer. What is left of the time goes to the winner.
+A Gaussian mixture is hard to beat in a minute, so that the flow begins as one: its
+base is a mixture, and its couplings begin as the identity. The mixture that is best by
+itself is not the best start, so that a few are trained for a little while, and the
+better half of them for a little longer. What is left of the time goes to the winner.
 """
 
 import dataclasses
@@ -390,7 +390,7 @@ class _Trainer:
         return entrants[winner]
 
     def _finish(self) -> dict[str, list[float]]:
-        """Trains the flow in its present state until the end, and returns the history."""
+        """Trains the flow from its present state to the end; returns the history."""
         if self._clock.seconds is None:
             total = self._all_steps
             end = CosineToDeadline(

@@ -1,5 +1,6 @@
 """ContractiveMLP: a network that brings any two points closer together."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,7 +82,7 @@ class ContractiveMLP(keras.layers.Layer):
         """Creates the weights for inputs of shape `(n, d + context)`."""
         widths = [self.event_size, *self.hidden, self.event_size]
         self.kernels, self.biases = [], []
-        for i, (inputs, units) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (inputs, units) in enumerate(itertools.pairwise(widths)):
             start = initializers(self.seed, i)
             if i == len(self.hidden):
                 start["bias_initializer"] = "zeros"

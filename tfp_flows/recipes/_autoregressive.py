@@ -1,4 +1,4 @@
-"""Recipes of autoregressive bijectors, in one order of the coordinates and its reverse."""
+"""Recipes of autoregressive bijectors, in one order and in its reverse."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

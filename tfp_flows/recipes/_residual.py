@@ -1,4 +1,4 @@
-"""Recipes of bijectors that add to the points: log_prob adds, sampling solves for it."""
+"""Recipes of bijectors that add to the points: sampling has to solve for it."""
 
 from collections.abc import Sequence
 from typing import Any
