@@ -195,10 +195,9 @@ def main(out: Path, steps: int = 3000) -> dict[str, float]:
     )
 
     out.mkdir(parents=True, exist_ok=True)
-    draws = runs["flow proposal"]["draws"].reshape(-1, WIDTH)[::20, 1:3]
-    drawn = flow.sample(len(draws), seed=3).numpy()[:, 1:3]
-    axes = tfpf.plotting.plot_samples(drawn, draws)
-    axes.figure.savefig(out / "posterior.png", dpi=150)
+    draws = runs["flow proposal"]["draws"].reshape(-1, WIDTH)[::30]
+    figure = tfpf.plotting.plot_samples(flow, draws, coordinates=(2, 1))
+    figure.savefig(out / "posterior.png", dpi=150)
     hmc, proposal = runs.values()
     return {
         "ratio": proposal["per_second"] / hmc["per_second"],

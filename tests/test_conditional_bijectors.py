@@ -110,6 +110,7 @@ CONDITIONAL = {
 TOLERANCE = {"continuous flow": 1e-4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CONDITIONAL)
 def test_contract(case):
     _, factory, x = CONDITIONAL[case]

@@ -53,8 +53,8 @@ def maf(
 
     Example:
       >>> flow = maf(3, layers=2, hidden=(16,), seed=0)
-      >>> [stage.name for stage in flow.stages(n=10)][1:]
-      ['MaskedAutoregressive 1', 'MaskedAutoregressive 2']
+      >>> [bijector.name for bijector in flow.bijectors]
+      ['masked_autoregressive', 'masked_autoregressive']
 
     Source: Papamakarios, Pavlakou and Murray (2017), "Masked autoregressive flow for
     density estimation", section 3.1 and 4.1.
@@ -93,8 +93,8 @@ def iaf(
 
     Example:
       >>> flow = iaf(3, layers=2, hidden=(16,), seed=0)
-      >>> [stage.name for stage in flow.stages(n=10)][1:]
-      ['IAF 1', 'IAF 2']
+      >>> [bijector.name for bijector in flow.bijectors]
+      ['iaf', 'iaf']
 
     Source: Kingma et al. (2016), "Improved variational inference with inverse
     autoregressive flow", section 3.
@@ -134,8 +134,8 @@ def neural_spline_autoregressive(
 
     Example:
       >>> flow = neural_spline_autoregressive(3, layers=2, hidden=(16,), seed=0)
-      >>> [stage.name for stage in flow.stages(n=10)][1:]
-      ['AutoregressiveSpline 1', 'LULinear', 'AutoregressiveSpline 2']
+      >>> [bijector.name for bijector in flow.bijectors]
+      ['autoregressive_spline', 'lu_linear', 'autoregressive_spline']
 
     Source: Durkan, Bekasov, Murray and Papamakarios (2019), "Neural spline flows",
     sections 3.2 and 5, RQ-NSF (AR); scale and shift are ours.

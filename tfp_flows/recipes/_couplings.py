@@ -92,8 +92,8 @@ def nice(
 
     Example:
       >>> flow = nice(2, layers=4, hidden=(32,), seed=0)
-      >>> [stage.name for stage in flow.stages()][-2:]
-      ['AdditiveCoupling 4', 'Scale']
+      >>> [bijector.name for bijector in flow.bijectors][-2:]
+      ['additive_coupling', 'scale']
 
     Source: Dinh, Krueger and Bengio (2014), "NICE: Non-linear independent components
     estimation", sections 3.2 and 3.3.
@@ -136,8 +136,8 @@ def neural_spline(
 
     Example:
       >>> flow = neural_spline(3, layers=4, hidden=(16,), seed=0)
-      >>> [stage.name for stage in flow.stages(n=10)][2:]
-      ['SplineCoupling 2', 'LULinear', 'SplineCoupling 3', 'SplineCoupling 4']
+      >>> [bijector.name for bijector in flow.bijectors][1:]
+      ['spline_coupling', 'lu_linear', 'spline_coupling', 'spline_coupling']
 
     Source: Durkan, Bekasov, Murray and Papamakarios (2019), "Neural spline flows",
     sections 3.2 and 5, RQ-NSF (C); scale and shift are ours.

@@ -81,8 +81,8 @@ def residual(
 
     Example:
       >>> flow = residual(2, layers=2, hidden=(16,), seed=0)
-      >>> [stage.name for stage in flow.stages(n=10)][1:3]
-      ['Invert(ResidualBlock) 1', 'ActNorm 1']
+      >>> [bijector.name for bijector in flow.bijectors][:2]
+      ['invert_residual_block', 'act_norm']
 
     Source: Behrmann et al. (2019), "Invertible residual networks", section 2; Chen et
     al. (2019), "Residual flows for invertible generative modeling", section 2.
