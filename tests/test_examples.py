@@ -69,3 +69,19 @@ def test_conditional_regression(tmp_path, capsys):
     assert "(1000 rows)" in capsys.readouterr().out
     features, target = example.load(None)  # the default table
     assert features.shape == (442, 10) and target.shape == (442, 1)
+
+
+@pytest.mark.slow
+def test_four_energies(tmp_path):
+    results = load("four_energies").main(tmp_path)
+    assert len(results) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["neutra", "surrogate_posterior"])
+def test_samplers(name, tmp_path):
+    example = {
+        "neutra": lambda: load("neutra"),
+        "surrogate_posterior": lambda: load("surrogate_posterior"),
+    }[name]()
+    assert example.main(tmp_path)["ratio"] > 0
