@@ -188,6 +188,15 @@ class TestCost:
             warnings.simplefilter("error")
             maf.given(np.zeros((1, 1), "float32")).forward(x)
 
+    def test_samples_of_a_flow_warn_once(self):
+        flow = tfpf.recipes.maf(128, layers=1, hidden=(4,))
+        with pytest.warns(UserWarning, match=r"sampling \(forward\) takes 128 network"):
+            flow.sample(2, seed=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            flow.sample(3, seed=0)
+            tfpf.recipes.iaf(128, layers=1, hidden=(4,)).sample(2, seed=0)
+
     def test_says_nothing_of_few_passes_or_in_a_graph(self):
         maf = MaskedAutoregressive(hidden=(4,))
         with warnings.catch_warnings():

@@ -514,6 +514,7 @@ for strategy in (None, tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = tfpf.recipes.real_nvp(
             2, context_size=3, layers=2, hidden=(8,), seed=1)
+        model.adapt(data)
         if head:
             inputs = {"x": keras.Input([2]), "context": keras.Input([3])}
             context = keras.layers.Dense(3)(inputs["context"])

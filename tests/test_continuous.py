@@ -75,7 +75,7 @@ def test_the_trace_is_exact_at_every_depth(hidden):
             tf.constant(0.3, x.dtype), x, [context, *weights], signs, inverse
         )
 
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
         velocity, trace = rates(x)
     jacobian = tape.batch_jacobian(velocity, x, experimental_use_pfor=False)

@@ -134,9 +134,9 @@ class TestFit:
         data = {"x": features[:, :1] * [1, -1] + 0.1 * noise, "features": features}
         entropy = np.log(2 * np.pi * np.e * 0.01)
         keras.utils.set_random_seed(0)
-        model = head_on_an_encoder(
-            tfpf.recipes.real_nvp(2, context_size=3, layers=4, hidden=(32,), seed=0)
-        )
+        flow = tfpf.recipes.real_nvp(2, context_size=3, layers=4, hidden=(32,), seed=0)
+        flow.adapt({"x": data["x"], "context": features[:, :3]})
+        model = head_on_an_encoder(flow)
         history = model.fit(
             data, data["x"], batch_size=100, epochs=15, validation_split=0.1, verbose=0
         )

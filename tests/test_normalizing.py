@@ -4,10 +4,19 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 import tfp_flows as tfpf
-from tfp_flows.bijectors import ActNorm, AffineCoupling, Rotation2D, Standardize
+from tfp_flows.bijectors import (
+    ActNorm,
+    AffineCoupling,
+    Rotation2D,
+    Spline,
+    Standardize,
+)
 from tfp_flows.testing import check_bijector
+
+tfb = tfp.bijectors
 
 BOTH = pytest.mark.parametrize("make", [ActNorm, Standardize])
 MEAN, STD = np.array([3.0, -500.0]), np.array([2.0, 0.25])
@@ -117,6 +126,19 @@ def test_each_takes_its_start_from_what_reaches_it():
         np.testing.assert_allclose(tf.reduce_mean(x, 0), 0, atol=1e-3)
         np.testing.assert_allclose(np.std(x, 0), 1, atol=0.05)
     assert last.name == "Standardize"
+
+
+@BOTH
+def test_inverted_ones_take_their_start_too(make):
+    inverted = tfb.Invert(tfb.Chain([make(), Rotation2D(0.7)]))
+    flow = tfpf.Flow([inverted, tfb.Invert(Spline(bins=4))], event_size=2)
+    flow.adapt(data())
+    spline = flow.bijectors[1].bijector
+    assert not spline.needs_adaptation
+    assert np.mean(spline.outside(data())) < 0.01
+    z = flow.distribution.bijector.inverse(data())
+    np.testing.assert_allclose(tf.reduce_mean(z, 0), 0, atol=1e-3)
+    np.testing.assert_allclose(np.std(z, 0), 1, atol=1e-3)
 
 
 @BOTH

@@ -8,9 +8,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 import tfp_flows as tfpf
 from tfp_flows import recipes
+
+tfd = tfp.distributions
 
 TINY = {"layers": 2, "hidden": (8,), "seed": 0}
 
@@ -55,7 +58,7 @@ def trained(name, event_size):
     start = flow.log_prob(points(event_size)).numpy()
     rng = np.random.default_rng(0)
     for weight in flow.trainable_variables:
-        weight.assign_add(0.2 * rng.normal(size=weight.shape))
+        weight.assign_add(0.1 * rng.normal(size=weight.shape))
     return flow, start
 
 
@@ -79,11 +82,23 @@ def test_the_signatures_are_alike(name):
 
 
 @EVERY
+def test_the_units_are_those_of_the_data_or_of_a_given_base(name):
+    x = np.array([1e6, 1e-6]) * (7 + points(2, 200))
+    flow = make(name, 2, dtype="float64")
+    flow.adapt(x)
+    assert flow.bijectors[-1].name == "standardize"
+    mean, std = x.mean(0), x.std(0)
+    np.testing.assert_allclose(flow.bijectors[-1].inverse(x), (x - mean) / std)
+    base = tfd.MultivariateNormalDiag(mean, std)
+    assert "standardize" not in [b.name for b in make(name, 2, base=base).bijectors]
+
+
+@EVERY
 def test_begins_as_the_base(name):
     _, start = trained(name, 2)
     normal = -0.5 * (points(2) ** 2).sum(-1) - np.log(2 * np.pi)
-    # Three components are not quite a normal distribution.
-    atol = 0.1 if name == "gaussianization" else 1e-5
+    # Its mixtures are not quite normal: each has an excess kurtosis of -0.11.
+    atol = 0.15 if name == "gaussianization" else 1e-5
     np.testing.assert_allclose(start, normal, atol=atol)
 
 
@@ -117,6 +132,7 @@ def test_a_file_keeps_it(name, tmp_path):
 
 
 @EVERY
+@pytest.mark.filterwarnings("ignore:.*outside the box")  # at so large a rate
 def test_five_coordinates_and_a_context(name):
     flow = make(name, 5, context_size=3)
     x, context = points(5, 64), points(3, 64)

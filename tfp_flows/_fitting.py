@@ -158,16 +158,15 @@ def _data_of_density(options: argparse.Namespace, seeds: Sequence[Any]) -> _Data
 
 
 def _flow(data: _Data, options: argparse.Namespace) -> "Flow":
-    """Returns the named flow, and after it the bijector to the data's units."""
-    from tfp_flows import Flow, recipes
-    from tfp_flows.bijectors import Standardize
+    """Returns the named flow."""
+    from tfp_flows import recipes
 
     recipe = getattr(recipes, _checks.pick(options.flow, recipes.__all__, "flow"))
     chosen = {"layers": options.layers, "hidden": options.hidden}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     width = len(data.columns)
     try:
-        flow = recipe(width, seed=options.seed, dtype=options.dtype, **chosen)
+        return recipe(width, seed=options.seed, dtype=options.dtype, **chosen)
     except ValueError as error:
         if width > 1:
             raise
@@ -175,8 +174,6 @@ def _flow(data: _Data, options: argparse.Namespace) -> "Flow":
             f"{error} Remedy: {options.source} has one column; give it at least two, "
             "or fit it in Python: tfb.Invert(MixtureCDF(4)) on a uniform base."
         ) from error
-    units = Standardize()  # which `fit` adapts
-    return Flow([*flow.bijectors, units], base=flow.base, name=options.flow)
 
 
 def _train(

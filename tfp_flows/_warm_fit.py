@@ -1,19 +1,21 @@
-"""How FlowDensity fits: mixtures first, a race of starts, then the flow of the winner.
+"""How FlowDensity fits: mixtures first, a race of two starts, then the winner's flow.
 
 A Gaussian mixture is hard to beat in a minute, so that the flow begins as one: its
 base is a mixture, and its couplings begin as the identity. The mixture that is best by
-itself is not the best start, so that a few are trained for a little while, and the
-better half of them for a little longer. What is left of the time goes to the winner.
+itself is not always the best start: a flow removes what a mixture lacks, but not what
+it has learned by heart. So one of fewer components is trained beside it for a while,
+and the better flow is trained on for the rest of the time.
 """
 
+import contextlib
 import dataclasses
 import math
+import threading
 import time
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -31,8 +33,10 @@ __all__ = ["Clock", "Plan", "Result", "warm_fit"]
 tfb = tfp.bijectors
 
 # Components of the mixtures that are tried as starts.
-_LADDER = (1, 2, 3, 5, 8, 12, 20, 30, 45)
+_LADDER = (1, 2, 3, 5, 8, 12, 20, 30, 40, 60, 80)
 _ROWS_A_NUMBER = 5  # at least, for each number of a mixture
+_MOST_ROWS = 50_000  # to fit a mixture to; the flow goes on from there with all rows
+_MOST_HELD_OUT = 20_000
 
 # The least variance of a component, of points that have about unit variance.
 _LEAST_VARIANCE = 1e-6
@@ -40,17 +44,21 @@ _LEAST_VARIANCE = 1e-6
 # Fewer rows than this and this times the width: a mixture is all they can tell.
 _FEWEST_ROWS, _FEWEST_ROWS_A_COLUMN = 500, 40
 
-_LEAST_SECONDS = 12.0  # a flow's graphs alone take about half of this
-_MIXTURE_SHARE, _RACE_SHARE = 0.12, 0.25  # of the time
-_ENTRANTS = 3
-_THINNING = 3.0  # components of one entrant and of the next
-_STEPS, _STEPS_A_ROW = 12_000, 4  # where no time limit is given, at most
+_LEAST_SECONDS = 15.0  # to compile the flow's graphs and to train it
+_XLA_SECONDS = 35.0  # from which on XLA wins back what it takes to compile
 _SECONDS_AFTER = 2.0  # for what comes after training
-_EPOCHS = 60
+_MIXTURE_SHARE = 0.12  # of the time that is left, at most, for one mixture
+_LONGER = 1.5  # a mixture takes than the one before
+_LEG_SHARE = 0.3  # of the training, for each of two entrants
+_THINNING = 3.0  # components of one entrant and of the other
+_STEPS, _STEPS_A_ROW = 6_000, 1  # where no time limit is given, at most
+_PATIENCE = 20  # epochs
+_STEPS_AT_ONCE = 32
 # Share of training in which the rate rises: Adam's first steps are as long as any, and
 # would undo in all layers at once what the mixture knows.
 _WARM_UP = 0.1
-_STEPS_AT_ONCE = 32
+# Decay of the heads' weights, towards the identity, as 1 / rows as a prior has it.
+_DECAY_BY_ROWS, _MOST_DECAY = 36_000.0, 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,18 +133,37 @@ def warm_fit(
         z = z[rng.choice(len(z), len(z), p=weights / weights.sum())]
     n, d = z.shape
     if n < max(_FEWEST_ROWS, _FEWEST_ROWS_A_COLUMN * d):
-        return _mixture_alone(z, plan)
+        with _quiet():
+            return _mixture_alone(z, plan)
     rows = rng.permutation(n)
-    held_out = z[rows[: max(1, round(plan.validation_fraction * n))]]
+    count = min(_MOST_HELD_OUT, max(1, round(plan.validation_fraction * n)))
+    held_out = z[rows[:count]]
     train = z[rows[len(held_out) :]]
-    starts = _mixtures(train, held_out, plan, clock)
-    if clock.left < _LEAST_SECONDS:
-        best = max(starts, key=lambda start: start.score)
-        return best.alone()
-    return _Trainer(train, held_out, plan, clock).result(starts)
+    with _quiet(), ThreadPoolExecutor(1) as aside:
+        enough = threading.Event()
+        mixtures = aside.submit(_mixtures, train, held_out, plan, clock, enough)
+        if clock.left < _LEAST_SECONDS:
+            enough.set()
+            return max(mixtures.result(), key=lambda start: start.score).alone(train)
+        try:
+            trainer = _Trainer(train, held_out, plan, clock)  # compiles meanwhile
+        finally:
+            enough.set()
+        starts = mixtures.result()
+    return trainer.result(starts)
 
 
 # Mixtures
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences what scikit-learn's mixtures say of fits that end early."""
+    with warnings.catch_warnings():
+        # Training goes on from there; few distinct points make empty components.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,11 +173,12 @@ class _Start:
     mixture: GaussianMixture
     score: float
 
-    def alone(self) -> Result:
-        """Returns it as all there is."""
+    def alone(self, train: np.ndarray | None = None) -> Result:
+        """Returns it as all there is; with heavier tails where `train` has them."""
         count, d = self.mixture.means_.shape
-        base = Mixture(d, count, seed=0, dtype="float64")
-        base.start(*_numbers(self.mixture))
+        tails = "normal" if train is None else "student"
+        base = Mixture(d, count, tails=tails, seed=0, dtype="float64")
+        base.start(*_numbers(self.mixture), points=train)
         return Result([], base, {}, self.score, self.score)
 
 
@@ -166,16 +194,13 @@ def _fitted(z: np.ndarray, components: int, seed: int, least: float) -> Gaussian
         max_iter=60,
         random_state=seed,
     )
-    with warnings.catch_warnings():
-        # Training goes on from here; few distinct points make empty components.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return mixture.fit(z)
+    return mixture.fit(z)
 
 
-def _size(components: int, d: int) -> int:
-    """Returns how many numbers a mixture has."""
-    return components * (1 + d + d * (d + 1) // 2)
+def _ladder(n: int, d: int) -> list[int]:
+    """Returns how many components are tried, as many as the rows can tell apart."""
+    numbers = 1 + d + d * (d + 1) // 2  # of a component
+    return [k for k in _LADDER if k == 1 or _ROWS_A_NUMBER * numbers * k <= n]
 
 
 def _mixture_alone(z: np.ndarray, plan: Plan) -> Result:
@@ -185,28 +210,29 @@ def _mixture_alone(z: np.ndarray, plan: Plan) -> Result:
     least = max(_LEAST_VARIANCE, min(0.1, 0.1 * d / n))
     if n == 1:
         z, least = np.repeat(z, 2, axis=0), 1.0
-    fits = [
-        _fitted(z, k, plan.seed, least)
-        for k in _LADDER
-        if k == 1 or _ROWS_A_NUMBER * _size(k, d) <= n
-    ]
+    fits = [_fitted(z, k, plan.seed, least) for k in _ladder(*z.shape)]
     best = min(fits, key=lambda mixture: mixture.bic(z))
     return _Start(best, float(best.score(z))).alone()
 
 
 def _mixtures(
-    train: np.ndarray, held_out: np.ndarray, plan: Plan, clock: Clock
+    train: np.ndarray,
+    held_out: np.ndarray,
+    plan: Plan,
+    clock: Clock,
+    enough: threading.Event,
 ) -> list[_Start]:
-    """Returns mixtures of more and more components, while rows and time allow."""
+    """Returns mixtures of more and more components; until `enough` if time counts."""
+    train = train[:_MOST_ROWS]
     starts: list[_Start] = []
-    until = _MIXTURE_SHARE * clock.seconds if clock.seconds else math.inf
-    for k in _LADDER:
-        if k > 1 and _ROWS_A_NUMBER * _size(k, train.shape[1]) > len(train):
-            break
+    for k in _ladder(*train.shape):
         before = clock.spent
         mixture = _fitted(train, k, plan.seed, _LEAST_VARIANCE)
         starts.append(_Start(mixture, float(mixture.score(held_out))))
-        if clock.spent + 1.5 * (clock.spent - before) > until:
+        following = _LONGER * (clock.spent - before)
+        if following > _MIXTURE_SHARE * clock.left:
+            break
+        if clock.seconds and enough.is_set():
             break
         if len(starts) > 3 and starts[-1].score < max(s.score for s in starts) - 0.05:
             break
@@ -254,21 +280,30 @@ def _batches(points: np.ndarray, batch_size: int, seed: int) -> tf.data.Dataset:
             tf.reshape(order[: count * size], [count, size])
         )
 
+    # Without threads of its own: tf.data now and then waits half a minute for them
+    # when an iterator ends.
+    options = tf.data.Options()
+    options.autotune.enabled = False
     return (
         tf.data.Dataset.counter()
         .flat_map(epoch)
         .map(lambda rows: tf.ensure_shape(tf.gather(points, rows), [size, width]))
-        .prefetch(8)
+        .with_options(options)
     )
 
 
 def _entrants(starts: Sequence[_Start]) -> list[_Start]:
-    """Returns the best mixture, and some of fewer and fewer components."""
+    """Returns the best mixture, and one of fewer components if there is any."""
     best = max(range(len(starts)), key=lambda i: starts[i].score)
-    sizes = np.log([len(start.mixture.weights_) for start in starts])
-    wanted = sizes[best] - math.log(_THINNING) * np.arange(_ENTRANTS)
-    chosen = {int(np.argmin(np.abs(sizes[: best + 1] - size))) for size in wanted}
-    return [starts[i] for i in sorted(chosen, reverse=True)]
+    sizes = np.log([len(start.mixture.weights_) for start in starts[: best + 1]])
+    thinner = int(np.argmin(np.abs(sizes - sizes[best] + math.log(_THINNING))))
+    return [starts[i] for i in sorted({best, thinner})]
+
+
+def _is_better(scores: np.ndarray, others: np.ndarray) -> bool:
+    """Returns whether scores of the same points are better by two standard errors."""
+    gain = scores - others
+    return bool(gain.mean() > 2 * gain.std() / math.sqrt(len(gain)))
 
 
 class _Trainer:
@@ -280,51 +315,118 @@ class _Trainer:
         self._plan, self._clock = plan, clock
         self._train = train.astype(np.float32)
         self._held_out = held_out.astype(np.float32)
-
-    @property
-    def _all_steps(self) -> int:
-        """Steps of a fit without a time limit."""
-        return min(_STEPS, _STEPS_A_ROW * len(self._train))
+        rows, d = train.shape
+        # Spare components cost little: the graphs do not wait for the mixtures.
+        base = Mixture(d, _ladder(rows, d)[-1], tails="student", seed=plan.seed)
+        base.start(np.ones(1), np.zeros([1, d]), np.eye(d)[np.newaxis])
+        bijectors = _bijectors(d, plan)
+        for bijector in bijectors:  # identities: the same points reach them all
+            bijector.adapt(self._train)
+        self._flow = Flow(bijectors, base=base)
+        weights = self._flow.trainable_variables
+        decay = min(_MOST_DECAY, _DECAY_BY_ROWS / rows)
+        optimizer = FusedAdam(
+            plan.learning_rate, global_clipnorm=1.0, weight_decay=decay
+        )
+        optimizer.exclude_from_weight_decay(
+            [weight for weight in weights if "/head/" not in weight.path]
+        )
+        self._flow.compile(
+            optimizer,
+            steps_per_execution=_STEPS_AT_ONCE,
+            jit_compile=clock.left > _XLA_SECONDS,
+        )
+        optimizer.build(weights)
+        self._variables = [
+            variable.value for variable in (*self._flow.variables, *optimizer.variables)
+        ]
+        self._average = WeightAverage(self._held_out, patience=_PATIENCE)
+        self._batches = _batches(self._train, plan.batch_size, plan.seed)
+        self._fresh = self._state()
+        before = clock.spent
+        self._flow.log_prob(self._held_out)
+        # What comes after training compiles that once more.
+        self._seconds_after = 1.0 + 1.5 * (clock.spent - before)
+        self._fit(steps=1)  # compiles
 
     def result(self, starts: Sequence[_Start]) -> Result:
-        """Races the starts, trains the winner, and returns it if it is better."""
-        entrants = _entrants(starts)
-        self._compile(entrants)
-        winner = self._race(entrants)
-        history = self._finish()
+        """Races two starts, trains the winner, and returns it if it is better."""
+        winner, history = self._race(_entrants(starts))
         best = max(starts, key=lambda start: start.score)
-        after = self._flow.log_prob(self._held_out).numpy().astype(np.float64)
-        gain = after - best.mixture.score_samples(self._held_out)
-        # A gain that chance explains is none, and the mixture is the simpler one.
-        if not gain.mean() > gain.std() / math.sqrt(len(gain)):
-            return dataclasses.replace(best.alone(), history=history)
+        scores = self._scores()
+        if _is_better(best.mixture.score_samples(self._held_out), scores):
+            return dataclasses.replace(best.alone(self._train), history=history)
         return Result(
             list(self._flow.bijectors),
             self._flow.base.cut(len(winner.mixture.weights_)),
             history,
             best.score,
-            float(after.mean()),
+            float(scores.mean()),
         )
 
-    def _compile(self, entrants: Sequence[_Start]) -> None:
-        plan, d = self._plan, self._train.shape[1]
-        most = max(len(start.mixture.weights_) for start in entrants)
-        base = Mixture(d, most, tails="student", seed=plan.seed)
-        base.start(*_numbers(entrants[0].mixture), points=self._train)
-        bijectors = _bijectors(d, plan)
-        for bijector in bijectors:  # identities: the same points reach them all
-            bijector.adapt(self._train)
-        self._flow = Flow(bijectors, base=base)
-        optimizer = FusedAdam(plan.learning_rate, global_clipnorm=1.0)
-        self._flow.compile(optimizer, steps_per_execution=_STEPS_AT_ONCE)
-        optimizer.build(self._flow.trainable_variables)
-        self._variables = [
-            variable.value for variable in (*self._flow.variables, *optimizer.variables)
-        ]
-        self._average = WeightAverage(self._held_out)
-        self._batches = _batches(self._train, plan.batch_size, plan.seed)
+    def _race(
+        self, entrants: Sequence[_Start]
+    ) -> tuple[_Start, dict[str, list[float]]]:
+        """Trains each start for a while, and one of them to the end.
+
+        Returns:
+          That one, and the history of its end; the flow is left with its weights.
+        """
+        plan, clock = self._plan, self._clock
+        total = (
+            clock.left - self._seconds_after
+            if clock.seconds
+            else min(_STEPS, _STEPS_A_ROW * len(self._train))
+        )
+        if len(entrants) == 1:
+            self._begin(entrants[0])
+            return entrants[0], self._fit(plan.verbose, **self._end(total))
+        states, scores = [], []
+        for start in entrants:
+            self._begin(start)
+            self._fit(**self._end(_LEG_SHARE * total))
+            states.append(self._state())
+            scores.append(self._scores())
+            if plan.verbose:
+                count, nats = len(start.mixture.weights_), scores[-1].mean()
+                print(f"From {count} components: {nats:.3f} nats held out")
+        best = int(_is_better(scores[1], scores[0]))  # else the thinner one
+        self._restore(states[best])
+        left = (
+            clock.left - self._seconds_after
+            if clock.seconds
+            else (1 - _LEG_SHARE) * total
+        )
+        return entrants[best], self._fit(plan.verbose, **self._end(left))
+
+    def _end(self, amount: float) -> dict[str, float]:
+        """Returns when training ends: after so many seconds, or steps."""
+        if self._clock.seconds:
+            return {"seconds": max(amount, 0.1)}
+        return {"steps": math.ceil(amount)}
+
+    def _fit(self, verbose: int = 0, **end: float) -> dict[str, list[float]]:
+        """Trains down to a rate of zero, and returns the history."""
+        plan = self._plan
+        end = CosineToDeadline(plan.learning_rate, warm_up=_WARM_UP, **end)
+        passes = len(self._train) // (plan.batch_size * _STEPS_AT_ONCE)
+        history = self._flow.fit(
+            self._batches,
+            steps_per_epoch=_STEPS_AT_ONCE * min(max(passes, 4), 32),
+            epochs=1_000_000,  # the end comes before
+            callbacks=[self._average, end],
+            verbose=verbose,
+        )
+        return history.history
+
+    def _scores(self) -> np.ndarray:
+        return self._flow.log_prob(self._held_out).numpy().astype(np.float64)
 
     # The state of an entrant: all weights, and what the optimizer remembers.
+
+    def _begin(self, start: _Start) -> None:
+        self._restore(self._fresh)
+        self._flow.base.start(*_numbers(start.mixture), points=self._train)
 
     def _state(self) -> list[np.ndarray]:
         return [variable.numpy() for variable in self._variables]
@@ -332,86 +434,3 @@ class _Trainer:
     def _restore(self, state: Sequence[np.ndarray]) -> None:
         for variable, value in zip(self._variables, state, strict=True):
             variable.assign(value)
-
-    def _steps(self, count: int, **kwargs: Any) -> keras.callbacks.History:
-        """Trains for about `count` steps an epoch, a multiple of those of one call."""
-        return self._flow.fit(
-            self._batches,
-            steps_per_epoch=_whole(count),
-            **{"epochs": 1, "verbose": 0, "callbacks": [self._average], **kwargs},
-        )
-
-    def _race(self, entrants: Sequence[_Start]) -> _Start:
-        """Trains each start for a while, and again the better half; returns the best.
-
-        The flow is left with the winner's state.
-        """
-        clock, plan = self._clock, self._plan
-        fresh = self._state()
-        states: dict[int, list[np.ndarray]] = {}
-        for i, start in enumerate(entrants):
-            self._restore(fresh)
-            self._flow.base.start(*_numbers(start.mixture), points=self._train)
-            states[i] = self._state()
-        self._steps(1)  # compiles
-        before = clock.spent
-        self._steps(3 * _STEPS_AT_ONCE)
-        self._rate = 3 * _STEPS_AT_ONCE / (clock.spent - before)  # steps a second
-        self._restore(states[0])
-        rounds = math.ceil(math.log2(len(entrants))) if len(entrants) > 1 else 0
-        seconds = (
-            _RACE_SHARE * clock.left
-            if clock.seconds
-            else _RACE_SHARE * self._all_steps / self._rate
-        )
-        losses: dict[int, float] = {}
-        for _ in range(rounds):
-            count = self._rate * seconds / (rounds * len(states))
-            for i, state in states.items():
-                self._restore(state)
-                # Down to a small rate each time: noise must not decide the race.
-                end = CosineToDeadline(
-                    plan.learning_rate, steps=_whole(count), warm_up=_WARM_UP
-                )
-                self._steps(count, callbacks=[self._average, end])
-                states[i], losses[i] = self._state(), self._average.best
-            order = sorted(states, key=losses.get)
-            states = {i: states[i] for i in order[: math.ceil(len(order) / 2)]}
-            if plan.verbose:
-                told = ", ".join(
-                    f"{len(entrants[i].mixture.weights_)}: {losses[i]:.3f}"
-                    for i in order
-                )
-                print(
-                    f"Held-out nats by components of the mixture at the start: {told}"
-                )
-        (winner,) = states
-        self._restore(states[winner])
-        return entrants[winner]
-
-    def _finish(self) -> dict[str, list[float]]:
-        """Trains the flow from its present state to the end; returns the history."""
-        if self._clock.seconds is None:
-            total = self._all_steps
-            end = CosineToDeadline(
-                self._plan.learning_rate, steps=total, warm_up=_WARM_UP
-            )
-        else:
-            seconds = max(0.1, self._clock.left - _SECONDS_AFTER)
-            total = max(_STEPS_AT_ONCE, int(self._rate * seconds))
-            end = CosineToDeadline(
-                self._plan.learning_rate, seconds=seconds, warm_up=_WARM_UP
-            )
-        steps = max(_STEPS_AT_ONCE, total // _EPOCHS)
-        history = self._steps(
-            steps,
-            epochs=math.ceil(2 * total / steps),
-            callbacks=[self._average, end],
-            verbose=self._plan.verbose,
-        )
-        return history.history
-
-
-def _whole(count: float) -> int:
-    """Returns about `count` steps, a multiple of those of one call."""
-    return max(1, round(count / _STEPS_AT_ONCE)) * _STEPS_AT_ONCE

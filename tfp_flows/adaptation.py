@@ -6,9 +6,9 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows.conditioning import Chain, bind
+from tfp_flows.conditioning import Chain, Invert, bind
 
-__all__ = ["adapt", "needs_adaptation", "shares_outside"]
+__all__ = ["adapt", "leaves", "needs_adaptation", "shares_outside"]
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -16,7 +16,7 @@ tfd = tfp.distributions
 
 def needs_adaptation(parts: Iterable[Any]) -> bool:
     """Whether some bijector or base waits for data."""
-    return any(getattr(part, "needs_adaptation", False) for part in _leaves(parts))
+    return any(getattr(part, "needs_adaptation", False) for part, _ in leaves(parts))
 
 
 def adapt(
@@ -27,17 +27,23 @@ def adapt(
 ) -> None:
     """Has each adaptable part take its start from the points that reach it.
 
+    Its `adapt` gets those on its data's side. Within `tfb.Invert` they come from its
+    other side: a part that is to do the opposite there has `adapt_inverted`, too.
+
     Args:
       base: adapted last, to the points that the bijectors leave.
       bijectors: in sampling order; the points pass them in reverse.
       x: points `(n, event_size)`.
       context: `(n, context_size)` for a conditional flow.
     """
-    for part in reversed([base, *_leaves(bijectors)]):
-        if hasattr(part, "adapt"):
-            part.adapt(x)
-        if part is not base:
-            x = bind(part, context).inverse(x)
+    for part, inverted in reversed(list(leaves(bijectors))):
+        if inverted and hasattr(part, "adapt_inverted"):
+            part.adapt_inverted(x)
+        elif hasattr(part, "adapt"):
+            part.adapt(bind(part, context).forward(x) if inverted else x)
+        x = _toward_base(part, inverted, context, x)
+    if hasattr(base, "adapt"):
+        base.adapt(x)
 
 
 def shares_outside(
@@ -51,18 +57,34 @@ def shares_outside(
       context: `(n, context_size)` for a conditional flow.
     """
     shares = {}
-    for part in reversed(list(_leaves(bijectors))):
+    for part, inverted in reversed(list(leaves(bijectors))):
+        after = _toward_base(part, inverted, context, x)
         if hasattr(part, "outside"):
-            is_outside = tf.cast(part.outside(x), tf.float32)
+            is_outside = tf.cast(part.outside(after if inverted else x), tf.float32)
             shares[part] = float(tf.reduce_mean(is_outside))
-        x = bind(part, context).inverse(x)
+        x = after
     return shares
 
 
-def _leaves(parts: Iterable[Any]) -> Iterator[Any]:
-    """Yields the parts in sampling order, with chains taken apart."""
+def leaves(
+    parts: Iterable[Any], *, inverted: bool = False
+) -> Iterator[tuple[Any, bool]]:
+    """Yields the parts in sampling order, and whether each stands inverted.
+
+    Chains are taken apart, and what `tfb.Invert` inverts is taken out of it.
+    """
     for part in parts:
         if isinstance(part, Chain):
-            yield from _leaves(reversed(part.bijectors))
+            inner = part.bijectors if inverted else reversed(part.bijectors)
+            yield from leaves(inner, inverted=inverted)
+        elif isinstance(part, Invert):
+            yield from leaves([part.bijector], inverted=not inverted)
         else:
-            yield part
+            yield part, inverted
+
+
+def _toward_base(
+    part: tfb.Bijector, inverted: bool, context: tf.Tensor | None, x: tf.Tensor
+) -> tf.Tensor:
+    bound = bind(part, context)
+    return bound.forward(x) if inverted else bound.inverse(x)

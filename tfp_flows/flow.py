@@ -15,7 +15,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows import _checks, data
 from tfp_flows._files import beside
-from tfp_flows.adaptation import adapt, needs_adaptation, shares_outside
+from tfp_flows.adaptation import adapt, leaves, needs_adaptation, shares_outside
 from tfp_flows.composition import (
     as_base,
     as_bijectors,
@@ -498,6 +498,10 @@ class Flow(keras.Model):
         """
         n, seed = _checks.positive_int(n, "n"), _checks.as_seed(seed)
         self.distribution  # noqa: B018  (raises for a conditional flow)
+        for part, inverted in leaves(self.bijectors):
+            # In a graph, where it runs below, a bijector does not say this itself.
+            if hasattr(part, "warn_of_cost"):
+                part.warn_of_cost(forward=not inverted)
         none = tf.zeros([0], self.dtype)
         chunks = [
             self._forward_graph(

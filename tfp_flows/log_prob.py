@@ -42,6 +42,7 @@ class LogProb(keras.layers.Layer):
     Example:
       >>> import keras, numpy as np, tfp_flows as tfpf
       >>> flow = tfpf.recipes.real_nvp(2, context_size=3, hidden=(16,), seed=0)
+      >>> flow.adapt({"x": np.ones((10, 2)), "context": np.zeros((10, 3))})  # units
       >>> x, features = keras.Input([2], name="x"), keras.Input([7], name="features")
       >>> context = keras.layers.Dense(3, activation="relu")(features)
       >>> log_prob = LogProb(flow)([x, context])

@@ -26,7 +26,7 @@ _TARGET_NOT_FINITE = (
     "support; where it overflows, a lower learning rate or `global_clipnorm`."
 )
 _FLOW_NOT_FINITE = (
-    "The flow's samples or their density are NaN or infinite: the fit diverged. "
+    "The samples of the flow or their density are NaN or infinite: the fit diverged. "
     "Remedy: a lower learning rate, or `global_clipnorm` of the optimizer."
 )
 

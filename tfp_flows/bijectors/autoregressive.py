@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows import networks
-from tfp_flows._checks import as_seed
 from tfp_flows.bijectors.base import Bijector, register
 
 __all__ = ["IAF", "MaskedAutoregressive"]
@@ -39,21 +38,10 @@ class Autoregressive(Bijector):
 
     def __init__(self, parameters: dict[str, Any]) -> None:
         """Checks what all of these take; `parameters` are the `locals()` of one."""
-        given = dict(parameters)
+        given = networks.as_options(parameters)
         networks.as_order(given["order"])
-        given["hidden"] = networks.as_hidden(given["hidden"])
         if given["residual"]:
             networks.as_width(given["hidden"])
-        activation = keras.activations.get(given["activation"])
-        known = keras.activations.serialize(activation)
-        given["activation"] = known if isinstance(known, str) else activation
-        given["seed"] = as_seed(given["seed"])
-        network = given["network"]
-        if network is not None and not isinstance(network, keras.Layer):
-            raise TypeError(
-                "`network` must be a Keras layer or model. "
-                f"Received: {type(network).__name__}."
-            )
         super().__init__(given, dtype=given["dtype"], name=given["name"])
         self._weights: list[tf.Variable] = []
         self._has_warned = False
@@ -188,7 +176,8 @@ class Autoregressive(Bijector):
         self, v: tf.Tensor, context: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns u and its log-det, in d passes, each of which finds a coordinate."""
-        self._warn_of_cost()
+        if tf.executing_eagerly():
+            self.warn_of_cost(forward=not self._samples_in_one_pass)
         order, size = tf.constant(self._order), len(self._order)
         own = [tf.convert_to_tensor(weight) for weight in self._own_weights]
 
@@ -230,23 +219,24 @@ class Autoregressive(Bijector):
         features = self._features(u)
         return features if context is None else tf.concat([features, context], -1)
 
-    def _warn_of_cost(self) -> None:
-        """Warns once, in eager mode, where many passes follow one another."""
+    def warn_of_cost(self, *, forward: bool) -> None:
+        """Warns once where forward, or else the inverse, takes many passes in a row."""
         original = self
         while original._unbound is not None:
             original = original._unbound
         passes = len(self._order)
-        if passes < _MANY_PASSES or original._has_warned or not tf.executing_eagerly():
+        in_one = forward == self._samples_in_one_pass
+        if in_one or passes < _MANY_PASSES or original._has_warned:
             return
         original._has_warned = True
         slow, fast = "sampling (forward)", "density (inverse)"
-        if self._samples_in_one_pass:
+        if not forward:
             slow, fast = fast, slow
         warnings.warn(
             f"{type(self).__name__}: {slow} takes {passes} network passes, one a "
             f"coordinate, where {fast} takes one. Where this is too slow, a coupling "
             "takes one pass in both directions.",
-            stacklevel=2,
+            stacklevel=3,
         )
 
 

@@ -78,7 +78,8 @@ class Bijector(tfb.Bijector):
       parameters: the constructor's `locals()`; its arguments in there are the
         configuration.
       event_ndims: 1 for a bijector of vectors, 0 for one of numbers.
-      is_constant_jacobian: whether the Jacobian matrix is the same everywhere.
+      is_constant_jacobian: whether the Jacobian matrix is the same everywhere, under
+        one context.
       dtype: of weights and points; that of the first input when None.
       name: as in TFP.
     """
@@ -277,7 +278,8 @@ class Bijector(tfb.Bijector):
 
 
 def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    # LULinear is lu_linear.
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def broadcast_rows(points: tf.Tensor, like: tf.Tensor) -> tf.Tensor:

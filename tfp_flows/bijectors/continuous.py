@@ -9,6 +9,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+# TFP has no public name for its steps; see `_Solver` for why ours differ.
+from tensorflow_probability.python.math.ode import dormand_prince, runge_kutta_util
+
 from tfp_flows import _checks, networks
 from tfp_flows.bijectors.base import Bijector, register
 from tfp_flows.bijectors.numerical_inverse import value_and_jacobian
@@ -18,6 +21,8 @@ __all__ = ["ContinuousFlow"]
 _TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
 _FIRST_STEP = 0.1
 _MOST_STEPS = 1000
+# TFP would make float32 of Python's numbers.
+_TABLEAU = tf.nest.map_structure(np.float64, dormand_prince._TABLEAU)
 
 
 @register
@@ -96,20 +101,11 @@ class ContinuousFlow(Bijector):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        hidden = networks.as_hidden(hidden)
-        activation = keras.activations.get(activation)
-        known = keras.activations.serialize(activation)
-        activation = known if isinstance(known, str) else activation
-        if network is not None and not isinstance(network, keras.Layer):
-            raise TypeError(
-                "`network` must be a Keras layer or model. "
-                f"Received: {type(network).__name__}."
-            )
         _checks.pick(trace, ("exact", "hutchinson"), "trace")
         if tolerance is not None and not tolerance > 0:
             raise ValueError(f"`tolerance` must be positive. Received: {tolerance!r}.")
-        seed = _checks.as_seed(seed)
-        super().__init__(locals(), dtype=dtype, name=name)
+        given = networks.as_options(locals())
+        super().__init__(given, dtype=dtype, name=name)
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
         given = self.parameters
@@ -235,10 +231,7 @@ class ContinuousFlow(Bijector):
         tolerance = self.parameters["tolerance"] or _TOLERANCES[dtype.name]
         # Smaller errors than those of rounding cannot be had.
         tolerance = max(tolerance, 10 * np.finfo(dtype.as_numpy_dtype).eps)
-        results = _Solver(tolerance).solve(
-            rate, initial_time=0.0, initial_state=state, solution_times=[1.0]
-        )
-        return tuple(component[0] for component in results.states)
+        return _Solver(tolerance).end(rate, state)
 
     def _rates(
         self,
@@ -326,7 +319,7 @@ class _Signs(keras.layers.Layer):
     def call(self, x: Any, training: bool | None = None) -> Any:
         """Returns signs, `(n, d)` or `(0, d)`."""
         if not training:
-            return x[:0]
+            return tf.zeros([0, x.shape[-1]], x.dtype)
         uniform = keras.random.uniform(
             tf.shape(x), -1.0, 1.0, dtype=x.dtype, seed=self.generator
         )
@@ -336,8 +329,10 @@ class _Signs(keras.layers.Layer):
 class _Solver(tfp.math.ode.DormandPrince):
     """TFP's solver from time 0 to 1, whose last step ends there, and which gives up.
 
-    TFP itself steps beyond the end and interpolates, which is less accurate than its
-    steps; and it goes on for ever where no step is short enough.
+    TFP itself rounds the coefficients of its steps to float32, so that in float64 no
+    tolerance gives errors below 1e-7; it steps beyond the end and interpolates, which
+    is less accurate than its steps; and it goes on for ever where no step is short
+    enough.
 
     Args:
       tolerance: relative and absolute error of a step.
@@ -346,29 +341,57 @@ class _Solver(tfp.math.ode.DormandPrince):
     def __init__(self, tolerance: float) -> None:
         super().__init__(rtol=tolerance, atol=tolerance, first_step_size=_FIRST_STEP)
 
-    def _step(self, solver_state: Any, diagnostics: Any, **options: Any) -> tuple:
-        time, size = solver_state.current_time, solver_state.step_size
-        # A little beyond 1, where TFP's loop ends.
-        beyond = 1 + 8 * np.finfo(time.dtype.as_numpy_dtype).eps
-        state, diagnostics = super()._step(
-            solver_state._replace(step_size=tf.minimum(size, beyond - time)),
-            diagnostics,
-            **options,
+    def end(self, rate: Callable, state: tuple) -> tuple[tf.Tensor, ...]:
+        """Returns the state at time 1 that begins with this one at time 0.
+
+        Args:
+          rate: of time and state, its derivative by time.
+          state: tensors of one dtype.
+        """
+        results = self.solve(
+            rate, initial_time=0.0, initial_state=state, solution_times=[1.0]
         )
-        most = _MOST_STEPS * self.ODE_FN_EVALS_PER_STEP
-        failed = diagnostics.num_ode_fn_evaluations >= most
-        failed |= ~tf.math.is_finite(state.step_size)
+        return results.solver_internal_state.current_state
 
-        def or_nan(value: tf.Tensor) -> tf.Tensor:
-            return tf.where(failed, tf.constant(math.nan, value.dtype), value)
+    def _step(
+        self,
+        solver_state: Any,
+        diagnostics: Any,
+        *,
+        ode_fn: Callable,
+        rtol: tf.Tensor,
+        **_: Any,
+    ) -> tuple:
+        old, time = solver_state.current_state, solver_state.current_time
+        size = tf.minimum(solver_state.step_size, 1 - time)
+        new, rates, errors, _ = runge_kutta_util.runge_kutta_step(
+            ode_fn, old, solver_state.current_derivative, time, size, _TABLEAU
+        )
 
-        return (
-            state._replace(
-                current_state=tf.nest.map_structure(or_nan, state.current_state),
-                current_time=tf.where(failed, beyond, state.current_time),
-                interpolating_coefficients=tf.nest.map_structure(
-                    or_nan, state.interpolating_coefficients
-                ),
+        def relative(error: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+            return error / (rtol * (1 + tf.maximum(tf.abs(a), tf.abs(b))))
+
+        ratios = tf.nest.map_structure(relative, errors, old, new)
+        ratio = runge_kutta_util.nest_rms_norm(ratios)
+        infinity = tf.constant(math.inf, ratio.dtype)
+        ratio = tf.where(tf.math.is_finite(ratio), ratio, infinity)
+        good = ratio <= 1
+        evaluations = diagnostics.num_ode_fn_evaluations + self.ODE_FN_EVALS_PER_STEP
+        failed = evaluations >= _MOST_STEPS * self.ODE_FN_EVALS_PER_STEP
+
+        def next_state(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+            nan = tf.constant(math.nan, a.dtype)
+            return tf.where(failed, nan, tf.where(good, b, a))
+
+        time = tf.where(good, time + size, time)
+        # TFP's loop ends beyond the last time.
+        beyond = tf.constant(2, time.dtype)
+        state = solver_state._replace(
+            current_state=tf.nest.map_structure(next_state, old, new),
+            current_derivative=runge_kutta_util.nest_where(
+                good, rates, solver_state.current_derivative
             ),
-            diagnostics,
+            current_time=tf.where(failed | (time >= 1), beyond, time),
+            step_size=size * tf.clip_by_value(0.9 * ratio**-0.2, 0.1, 10.0),
         )
+        return state, diagnostics._replace(num_ode_fn_evaluations=evaluations)

@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows import networks
-from tfp_flows._checks import as_seed
 from tfp_flows.bijectors.base import Bijector, register
 from tfp_flows.bijectors.permute import permuted
 
@@ -27,19 +26,8 @@ class Coupling(Bijector):
 
     def __init__(self, parameters: dict[str, Any]) -> None:
         """Checks what all couplings take; `parameters` are the `locals()` of one."""
-        given = dict(parameters)
+        given = networks.as_options(parameters)
         as_mask(given["mask"], given["flip"])
-        given["hidden"] = networks.as_hidden(given["hidden"])
-        activation = keras.activations.get(given["activation"])
-        known = keras.activations.serialize(activation)
-        given["activation"] = known if isinstance(known, str) else activation
-        given["seed"] = as_seed(given["seed"])
-        network = given["network"]
-        if network is not None and not isinstance(network, keras.Layer):
-            raise TypeError(
-                "`network` must be a Keras layer or model. "
-                f"Received: {type(network).__name__}."
-            )
         super().__init__(given, dtype=given["dtype"], name=given["name"])
         self._weights: list[tf.Variable] = []
 

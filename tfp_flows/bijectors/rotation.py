@@ -68,9 +68,7 @@ class Rotation2D(Bijector):
         if angle is None:
             generator = np.random.default_rng(as_seed(seed))
             angle = float(generator.uniform(0.0, 2 * math.pi))
-        super().__init__(
-            locals(), is_constant_jacobian=not context_size, dtype=dtype, name=name
-        )
+        super().__init__(locals(), is_constant_jacobian=True, dtype=dtype, name=name)
 
     @property
     def required_event_size(self) -> int:

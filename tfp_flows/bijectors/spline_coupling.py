@@ -1,5 +1,6 @@
 """SplineCoupling: bends some coordinates by splines that the others choose."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -150,6 +151,11 @@ class SplineCoupling(Coupling):
         """
         outside = tf.reduce_any(self._box.is_outside(self._moved(y)), -1)
         return tf.zeros_like(outside) if self.parameters["circular"] else outside
+
+    def _steer(self, kept: tf.Tensor) -> tf.Tensor:
+        # As the source does: else the first steps of Adam, which move all the inputs
+        # of the head at once, bend a spline more the wider the network is.
+        return super()._steer(kept) / math.sqrt(self._head.kernel.shape[0])
 
     def _moved(self, y: tf.Tensor) -> tf.Tensor:
         return tf.gather(y, self._order[self._sizes[0] :], axis=-1)

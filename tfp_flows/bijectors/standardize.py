@@ -36,6 +36,20 @@ class Normalizer(Bijector):
         Raises:
           ValueError: points of the wrong width, none at all, or NaN or infinite ones.
         """
+        self._start(*self._mean_and_std(y))
+        self._adapted.assign(tf.ones_like(self._adapted))
+
+    def adapt_inverted(self, x: Any) -> None:
+        """Takes the start from data on the base's side, as `tfb.Invert` needs it.
+
+        It is `forward` that takes them to mean 0 and deviation 1 then. Args and errors
+        are those of `adapt`.
+        """
+        mean, std = self._mean_and_std(x)
+        self._start(-mean / std, 1 / std)
+        self._adapted.assign(tf.ones_like(self._adapted))
+
+    def _mean_and_std(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
         y = _checks.as_points(y, self.event_size, name="y")
         self.build(y.shape[-1], y.dtype)
         y = y.reshape(-1, y.shape[-1]).astype(np.float64)
@@ -44,8 +58,7 @@ class Normalizer(Bijector):
         mean, std = np.where(varies, y.mean(0), y[0]), y.std(0)
         # A smaller number has no reciprocal.
         least = np.finfo(self.dtype.as_numpy_dtype).tiny
-        self._start(mean, np.where(varies & (std >= least), std, 1.0))
-        self._adapted.assign(tf.ones_like(self._adapted))
+        return mean, np.where(varies & (std >= least), std, 1.0)
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
         self._adapted = tf.Variable(
@@ -137,6 +150,11 @@ class Standardize(Normalizer):
         """
         if self.parameters["mean"] is None:
             super().adapt(y)
+
+    def adapt_inverted(self, x: Any) -> None:
+        """As `adapt`, of data on the base's side."""
+        if self.parameters["mean"] is None:
+            super().adapt_inverted(x)
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
         super()._build(event_size, dtype)

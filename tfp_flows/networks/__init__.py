@@ -6,6 +6,7 @@ give each variable outputs that depend on the variables before it alone;
 """
 
 from tfp_flows.networks._layers import as_hidden, as_width
+from tfp_flows.networks._options import as_options
 from tfp_flows.networks._weights import create_weights
 from tfp_flows.networks.contractive import ContractiveMLP
 from tfp_flows.networks.masked import MaskedMLP, MaskedResidualMLP, as_order
@@ -19,6 +20,7 @@ __all__ = [
     "MaskedResidualMLP",
     "ResidualMLP",
     "as_hidden",
+    "as_options",
     "as_order",
     "as_width",
     "create_weights",

@@ -11,6 +11,7 @@ from tfp_flows.bijectors import (
     AutoregressiveSpline,
     LULinear,
     MaskedAutoregressive,
+    Standardize,
 )
 from tfp_flows.flow import Flow
 from tfp_flows.recipes._arguments import seeds_from
@@ -43,7 +44,8 @@ def maf(
       hidden: widths of the hidden layers of each one's masked network; from d - 1 on,
         or d with a context, a coordinate sees all those before it.
       activation: of those layers.
-      base: distribution of z; standard normal when None.
+      base: distribution of z, in the units of the data; standard normal when None, and
+        then the last bijector, `Standardize`, takes the units from the data in `fit`.
       seed: of the initial weights; drawn when None.
       dtype: "float32" or "float64"; that of the base, or Keras's `floatx`, when None.
       name: of the model.
@@ -54,7 +56,7 @@ def maf(
     Example:
       >>> flow = maf(3, layers=2, hidden=(16,), seed=0)
       >>> [bijector.name for bijector in flow.bijectors]
-      ['masked_autoregressive', 'masked_autoregressive']
+      ['masked_autoregressive', 'masked_autoregressive', 'standardize']
 
     Source: Papamakarios, Pavlakou and Murray (2017), "Masked autoregressive flow for
     density estimation", section 3.1 and 4.1.
@@ -70,6 +72,8 @@ def maf(
         )
         for i in range(_checks.positive_int(layers, "layers"))
     ]
+    if base is None:
+        bijectors.append(Standardize())
     return Flow(bijectors, base, event_size, dtype=dtype, name=name)
 
 
@@ -94,7 +98,7 @@ def iaf(
     Example:
       >>> flow = iaf(3, layers=2, hidden=(16,), seed=0)
       >>> [bijector.name for bijector in flow.bijectors]
-      ['iaf', 'iaf']
+      ['iaf', 'iaf', 'standardize']
 
     Source: Kingma et al. (2016), "Improved variational inference with inverse
     autoregressive flow", section 3.
@@ -110,6 +114,8 @@ def iaf(
         )
         for i in range(_checks.positive_int(layers, "layers"))
     ]
+    if base is None:
+        bijectors.append(Standardize())
     return Flow(bijectors, base, event_size, dtype=dtype, name=name)
 
 
@@ -134,7 +140,7 @@ def neural_spline_autoregressive(
 
     Example:
       >>> flow = neural_spline_autoregressive(3, layers=2, hidden=(16,), seed=0)
-      >>> [bijector.name for bijector in flow.bijectors]
+      >>> [bijector.name for bijector in flow.bijectors][:3]
       ['autoregressive_spline', 'lu_linear', 'autoregressive_spline']
 
     Source: Durkan, Bekasov, Murray and Papamakarios (2019), "Neural spline flows",
@@ -156,4 +162,6 @@ def neural_spline_autoregressive(
                 seed=next(seeds),
             )
         )
+    if base is None:
+        bijectors.append(Standardize())
     return Flow(bijectors, base, event_size, dtype=dtype, name=name)

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow_probability as tfp
 
 from tfp_flows import _checks
-from tfp_flows.bijectors import ContinuousFlow
+from tfp_flows.bijectors import ContinuousFlow, Standardize
 from tfp_flows.flow import Flow
 from tfp_flows.recipes._arguments import seeds_from
 
@@ -36,7 +36,8 @@ def continuous(
       hidden: widths of the hidden layers of each field's network; with one or two the
         log-det costs no more than the field itself.
       activation: of those layers, a smooth one.
-      base: distribution of z; standard normal when None.
+      base: distribution of z, in the units of the data; standard normal when None, and
+        then the last bijector, `Standardize`, takes the units from the data in `fit`.
       seed: of the initial weights; drawn when None.
       dtype: "float32" or "float64"; that of the base, or Keras's `floatx`, when None.
       name: of the model.
@@ -46,8 +47,8 @@ def continuous(
 
     Example:
       >>> flow = continuous(2, hidden=(16,), seed=0)
-      >>> flow.count_params()  # from two coordinates and the time
-      98
+      >>> flow.count_params()  # a network of x and t, and 5 of Standardize
+      103
 
     Source: Chen, Rubanova, Bettencourt and Duvenaud (2018), "Neural ordinary
     differential equations", section 4; Grathwohl et al. (2019), "FFJORD".
@@ -62,4 +63,6 @@ def continuous(
         )
         for _ in range(_checks.positive_int(layers, "layers"))
     ]
+    if base is None:
+        bijectors.append(Standardize())
     return Flow(bijectors, base, event_size, dtype=dtype, name=name)

@@ -11,6 +11,7 @@ from tfp_flows.bijectors import (
     AffineCoupling,
     LULinear,
     SplineCoupling,
+    Standardize,
 )
 from tfp_flows.composition import infer_dtype
 from tfp_flows.flow import Flow
@@ -42,7 +43,8 @@ def real_nvp(
       layers: number of couplings; at least 2, so that every coordinate moves.
       hidden: widths of the hidden layers of each coupling's network.
       activation: of those layers.
-      base: distribution of z; standard normal when None.
+      base: distribution of z, in the units of the data; standard normal when None, and
+        then the last bijector, `Standardize`, takes the units from the data in `fit`.
       seed: of the initial weights; drawn when None.
       dtype: "float32" or "float64"; that of the base, or Keras's `floatx`, when None.
       name: of the model.
@@ -53,7 +55,7 @@ def real_nvp(
     Example:
       >>> flow = real_nvp(2, layers=4, hidden=(32,), seed=0)
       >>> len(flow.bijectors), flow.count_params()
-      (4, 524)
+      (5, 529)
 
     Source: Dinh, Sohl-Dickstein and Bengio (2017), "Density estimation using Real
     NVP", section 3.
@@ -70,6 +72,8 @@ def real_nvp(
         )
         for i in range(layers)
     ]
+    if base is None:
+        bijectors.append(Standardize())
     return Flow(bijectors, base, event_size, dtype=dtype, name=name)
 
 
@@ -92,8 +96,8 @@ def nice(
 
     Example:
       >>> flow = nice(2, layers=4, hidden=(32,), seed=0)
-      >>> [bijector.name for bijector in flow.bijectors][-2:]
-      ['additive_coupling', 'scale']
+      >>> [bijector.name for bijector in flow.bijectors][-3:]
+      ['additive_coupling', 'scale', 'standardize']
 
     Source: Dinh, Krueger and Bengio (2014), "NICE: Non-linear independent components
     estimation", sections 3.2 and 3.3.
@@ -112,6 +116,8 @@ def nice(
     ]
     ones = tf.ones([event_size], infer_dtype(dtype, base, []))
     bijectors.append(tfb.Scale(tfp.util.TransformedVariable(ones, tfb.Exp())))
+    if base is None:
+        bijectors.append(Standardize())
     return Flow(bijectors, base, event_size, dtype=dtype, name=name)
 
 
@@ -136,8 +142,8 @@ def neural_spline(
 
     Example:
       >>> flow = neural_spline(3, layers=4, hidden=(16,), seed=0)
-      >>> [bijector.name for bijector in flow.bijectors][1:]
-      ['spline_coupling', 'lu_linear', 'spline_coupling', 'spline_coupling']
+      >>> [bijector.name for bijector in flow.bijectors][1:4]
+      ['spline_coupling', 'lu_linear', 'spline_coupling']
 
     Source: Durkan, Bekasov, Murray and Papamakarios (2019), "Neural spline flows",
     sections 3.2 and 5, RQ-NSF (C); scale and shift are ours.
@@ -159,4 +165,6 @@ def neural_spline(
                 seed=next(seeds),
             )
         )
+    if base is None:
+        bijectors.append(Standardize())
     return Flow(bijectors, base, event_size, dtype=dtype, name=name)

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow_probability as tfp
 
-from tfp_flows.bijectors import LULinear
+from tfp_flows.bijectors import LULinear, Standardize
 from tfp_flows.flow import Flow
 from tfp_flows.recipes._arguments import seeds_from
 
@@ -33,7 +33,8 @@ def gaussian(
       context_size: width of the context that the density is conditional on.
       hidden: widths of the hidden layers of the context's network; without a context
         there is none.
-      base: distribution of z; standard normal when None.
+      base: distribution of z, in the units of the data; standard normal when None, and
+        then the last bijector, `Standardize`, takes the units from the data in `fit`.
       seed: of that network's initial weights; drawn when None.
       dtype: "float32" or "float64"; that of the base, or Keras's `floatx`, when None.
       name: of the model.
@@ -43,8 +44,8 @@ def gaussian(
 
     Example:
       >>> flow = gaussian(3)
-      >>> flow.count_params()  # a matrix and a bias
-      12
+      >>> flow.count_params()  # a matrix and a bias, and 7 of Standardize
+      19
 
     Source: the matrix's factors are those of Kingma and Dhariwal (2018), "Glow", eq.
     10-11.
@@ -52,4 +53,5 @@ def gaussian(
     linear = LULinear(
         hidden=hidden, context_size=context_size, seed=next(seeds_from(seed))
     )
-    return Flow([linear], base, event_size, dtype=dtype, name=name)
+    bijectors = [linear] if base is not None else [linear, Standardize()]
+    return Flow(bijectors, base, event_size, dtype=dtype, name=name)

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow_probability as tfp
 
 from tfp_flows import _checks
-from tfp_flows.bijectors import Gaussianize, Rotation
+from tfp_flows.bijectors import Gaussianize, Rotation, Standardize
 from tfp_flows.flow import Flow
 from tfp_flows.recipes._arguments import seeds_from
 
@@ -41,7 +41,8 @@ def gaussianization(
       hidden: widths of the hidden layers of the context's networks; without a context
         there are none.
       components: of the mixture of each coordinate in each layer.
-      base: distribution of z; standard normal when None.
+      base: distribution of z, in the units of the data; standard normal when None, and
+        then the last bijector, `Standardize`, takes the units from the data in `fit`.
       seed: of the rotations and of those networks; drawn when None.
       dtype: "float32" or "float64"; that of the base, or Keras's `floatx`, when None.
       name: of the model.
@@ -72,4 +73,6 @@ def gaussianization(
                 components, hidden=hidden, context_size=context_size, seed=next(seeds)
             )
         )
+    if base is None:
+        bijectors.append(Standardize())
     return Flow(bijectors, base, event_size, dtype=dtype, name=name)

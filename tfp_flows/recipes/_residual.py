@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow_probability as tfp
 
 from tfp_flows import _checks
-from tfp_flows.bijectors import ActNorm, Planar, ResidualBlock
+from tfp_flows.bijectors import ActNorm, Planar, ResidualBlock, Standardize
 from tfp_flows.flow import Flow
 from tfp_flows.recipes._arguments import seeds_from
 
@@ -37,7 +37,8 @@ def planar(
       layers: number of steps.
       hidden: widths of the hidden layers of the context's networks; without a context
         there are none.
-      base: distribution of z; standard normal when None.
+      base: distribution of z, in the units of the data; standard normal when None, and
+        then the last bijector, `Standardize`, takes the units from the data in `fit`.
       seed: of the initial weights; drawn when None.
       dtype: "float32" or "float64"; that of the base, or Keras's `floatx`, when None.
       name: of the model.
@@ -47,8 +48,8 @@ def planar(
 
     Example:
       >>> flow = planar(2, layers=4, seed=0)
-      >>> flow.count_params()  # two vectors and a number each
-      20
+      >>> flow.count_params()  # two vectors and a number each, 5 of Standardize
+      25
 
     Source: Rezende and Mohamed (2015), "Variational inference with normalizing
     flows", section 4.1, there from base to data.
@@ -58,6 +59,8 @@ def planar(
         tfb.Invert(Planar(hidden=hidden, context_size=context_size, seed=next(seeds)))
         for _ in range(_checks.positive_int(layers, "layers"))
     ]
+    if base is None:
+        bijectors.append(Standardize())
     return Flow(bijectors, base, event_size, dtype=dtype, name=name)
 
 
@@ -94,4 +97,6 @@ def residual(
             hidden=hidden, context_size=context_size, seed=next(seeds)
         )
         bijectors += [tfb.Invert(block), ActNorm()]
+    if base is None:
+        bijectors.append(Standardize())
     return Flow(bijectors, base, event_size, dtype=dtype, name=name)

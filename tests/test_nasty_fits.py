@@ -1,0 +1,39 @@
+"""Random short fits to nasty data stay finite; what measures them sees it if not."""
+
+import dataclasses
+
+import nasty_fits
+import numpy as np
+import pytest
+
+
+def test_a_fit_is_its_seed():
+    assert str(nasty_fits.draw_fit(3)) == str(nasty_fits.draw_fit(3))
+    np.testing.assert_array_equal(nasty_fits.draw_fit(3).x, nasty_fits.draw_fit(3).x)
+    names = {nasty_fits.draw_fit(seed).name for seed in range(150)}
+    assert names == {"FlowDensity", *nasty_fits.recipes.__all__}
+
+
+def test_what_is_not_finite_is_seen(capsys, monkeypatch):
+    fit = next(
+        fit
+        for fit in map(nasty_fits.draw_fit, range(1000))
+        if fit.name == "gaussian" and not fit.options["context_size"]
+    )
+    assert not list(nasty_fits.problems(fit))
+    wild = dataclasses.replace(fit, learning_rate=1e30)
+    found = " and ".join(nasty_fits.problems(wild))
+    assert "losses are not finite" in found and "log_prob are not finite" in found
+    broken = dataclasses.replace(fit, options={"bins": 3})
+    assert "TypeError" in next(nasty_fits.problems(broken))
+    monkeypatch.setattr(nasty_fits, "draw_fit", lambda seed: wild)
+    assert nasty_fits.main(1, fit.seed) == 1
+    printed = capsys.readouterr().out
+    assert f"seed {fit.seed}: gaussian(" in printed and "1 failed" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(40))
+def test_stays_finite(seed):
+    fit = nasty_fits.draw_fit(seed)
+    assert not list(nasty_fits.problems(fit)), fit
