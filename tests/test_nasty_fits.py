@@ -14,7 +14,7 @@ def test_a_fit_is_its_seed():
     assert names == {"FlowDensity", *nasty_fits.recipes.__all__}
 
 
-def test_what_is_not_finite_is_seen(capsys, monkeypatch):
+def test_what_is_not_finite_is_seen(capsys):
     fit = next(
         fit
         for fit in map(nasty_fits.draw_fit, range(1000))
@@ -26,8 +26,7 @@ def test_what_is_not_finite_is_seen(capsys, monkeypatch):
     assert "losses are not finite" in found and "log_prob are not finite" in found
     broken = dataclasses.replace(fit, options={"bins": 3})
     assert "TypeError" in next(nasty_fits.problems(broken))
-    monkeypatch.setattr(nasty_fits, "draw_fit", lambda seed: wild)
-    assert nasty_fits.main(1, fit.seed) == 1
+    assert nasty_fits.report([(fit, []), (wild, [found])]) == 1
     printed = capsys.readouterr().out
     assert f"seed {fit.seed}: gaussian(" in printed and "1 failed" in printed
 
@@ -35,5 +34,5 @@ def test_what_is_not_finite_is_seen(capsys, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
 def test_stays_finite(seed):
-    fit = nasty_fits.draw_fit(seed)
-    assert not list(nasty_fits.problems(fit)), fit
+    fit, found = nasty_fits.outcome(seed)
+    assert not found, fit

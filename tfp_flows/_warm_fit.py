@@ -1,10 +1,10 @@
-"""How FlowDensity fits: mixtures first, a race of two starts, then the winner's flow.
+"""How FlowDensity fits: mixtures first, a race of starts, then the winner's flow.
 
 A Gaussian mixture is hard to beat in a minute, so that the flow begins as one: its
 base is a mixture, and its couplings begin as the identity. The mixture that is best by
 itself is not always the best start: a flow removes what a mixture lacks, but not what
-it has learned by heart. So one of fewer components is trained beside it for a while,
-and the better flow is trained on for the rest of the time.
+it has learned by heart. So a Gaussian and a mixture of fewer components are trained
+beside it for a while, and one of the flows is trained on for the rest of the time.
 """
 
 import contextlib
@@ -49,8 +49,10 @@ _XLA_SECONDS = 35.0  # from which on XLA wins back what it takes to compile
 _SECONDS_AFTER = 2.0  # for what comes after training
 _MIXTURE_SHARE = 0.12  # of the time that is left, at most, for one mixture
 _LONGER = 1.5  # a mixture takes than the one before
-_LEG_SHARE = 0.3  # of the training, for each of two entrants
-_THINNING = 3.0  # components of one entrant and of the other
+# Rounds of the race: steps for each entrant, and the share of all training at most.
+_ROUNDS = ((150, 0.22), (400, 0.36))
+_LAG = 0.03  # nats a coordinate that an entrant may be behind after a round
+_THINNING = 3.0  # components of the thickest entrant and of the next
 _STEPS, _STEPS_A_ROW = 6_000, 1  # where no time limit is given, at most
 _PATIENCE = 20  # epochs
 _STEPS_AT_ONCE = 32
@@ -293,11 +295,11 @@ def _batches(points: np.ndarray, batch_size: int, seed: int) -> tf.data.Dataset:
 
 
 def _entrants(starts: Sequence[_Start]) -> list[_Start]:
-    """Returns the best mixture, and one of fewer components if there is any."""
+    """Returns a Gaussian, the best mixture, and one of a size between the two."""
     best = max(range(len(starts)), key=lambda i: starts[i].score)
     sizes = np.log([len(start.mixture.weights_) for start in starts[: best + 1]])
     thinner = int(np.argmin(np.abs(sizes - sizes[best] + math.log(_THINNING))))
-    return [starts[i] for i in sorted({best, thinner})]
+    return [starts[i] for i in sorted({0, thinner, best})]
 
 
 def _is_better(scores: np.ndarray, others: np.ndarray) -> bool:
@@ -347,10 +349,10 @@ class _Trainer:
         self._flow.log_prob(self._held_out)
         # What comes after training compiles that once more.
         self._seconds_after = 1.0 + 1.5 * (clock.spent - before)
-        self._fit(steps=1)  # compiles
+        self._fit(1, math.inf)  # compiles
 
     def result(self, starts: Sequence[_Start]) -> Result:
-        """Races two starts, trains the winner, and returns it if it is better."""
+        """Races some starts, trains the winner on, and returns it if it is better."""
         winner, history = self._race(_entrants(starts))
         best = max(starts, key=lambda start: start.score)
         scores = self._scores()
@@ -373,42 +375,63 @@ class _Trainer:
           That one, and the history of its end; the flow is left with its weights.
         """
         plan, clock = self._plan, self._clock
-        total = (
-            clock.left - self._seconds_after
-            if clock.seconds
-            else min(_STEPS, _STEPS_A_ROW * len(self._train))
-        )
-        if len(entrants) == 1:
-            self._begin(entrants[0])
-            return entrants[0], self._fit(plan.verbose, **self._end(total))
-        states, scores = [], []
+        steps = min(_STEPS, _STEPS_A_ROW * len(self._train))
+        seconds = clock.left - self._seconds_after
+        states = []
         for start in entrants:
-            self._begin(start)
-            self._fit(**self._end(_LEG_SHARE * total))
+            self._restore(self._fresh)
+            self._flow.base.start(*_numbers(start.mixture), points=self._train)
             states.append(self._state())
-            scores.append(self._scores())
+        scores: list[np.ndarray] = [np.zeros(1)] * len(entrants)
+        racing = list(range(len(entrants)))
+        for most, share in _ROUNDS:
+            if len(racing) == 1:
+                break
+            share /= len(racing)
+            leg = min(most, math.ceil(share * steps)) if not clock.seconds else most
+            for i in racing:
+                self._restore(states[i])
+                self._fit(leg, share * seconds)
+                states[i], scores[i] = self._state(), self._scores()
+            best = max(racing, key=lambda i: scores[i].mean())
             if plan.verbose:
-                count, nats = len(start.mixture.weights_), scores[-1].mean()
-                print(f"From {count} components: {nats:.3f} nats held out")
-        best = int(_is_better(scores[1], scores[0]))  # else the thinner one
-        self._restore(states[best])
-        left = (
-            clock.left - self._seconds_after
-            if clock.seconds
-            else (1 - _LEG_SHARE) * total
+                told = (
+                    f"{len(entrants[i].mixture.weights_)}: {scores[i].mean():.3f}"
+                    for i in racing
+                )
+                print("Held-out nats by components at the start:", ", ".join(told))
+            least = scores[best].mean() - _LAG * self._train.shape[1]
+            racing = [i for i in racing if scores[i].mean() >= least]
+        # The thinnest one that none of the others is clearly better than.
+        chosen = next(
+            i
+            for i in racing
+            if len(racing) == 1 or not _is_better(scores[best], scores[i])
         )
-        return entrants[best], self._fit(plan.verbose, **self._end(left))
+        self._restore(states[chosen])
+        if clock.seconds:
+            history = self._fit(None, clock.left - self._seconds_after, plan.verbose)
+        else:
+            history = self._fit(steps, math.inf, plan.verbose)
+        return entrants[chosen], history
 
-    def _end(self, amount: float) -> dict[str, float]:
-        """Returns when training ends: after so many seconds, or steps."""
-        if self._clock.seconds:
-            return {"seconds": max(amount, 0.1)}
-        return {"steps": math.ceil(amount)}
+    def _fit(
+        self, steps: int | None, seconds: float, verbose: int = 0
+    ) -> dict[str, list[float]]:
+        """Trains down to a rate of zero, and returns the history.
 
-    def _fit(self, verbose: int = 0, **end: float) -> dict[str, list[float]]:
-        """Trains down to a rate of zero, and returns the history."""
+        Args:
+          steps: after which training ends; None for as many as there is time for.
+          seconds: after which it ends at the latest.
+          verbose: as for Keras.
+        """
         plan = self._plan
-        end = CosineToDeadline(plan.learning_rate, warm_up=_WARM_UP, **end)
+        end = CosineToDeadline(
+            plan.learning_rate,
+            steps=steps,
+            seconds=max(seconds, 0.1),
+            warm_up=_WARM_UP,
+        )
         passes = len(self._train) // (plan.batch_size * _STEPS_AT_ONCE)
         history = self._flow.fit(
             self._batches,
@@ -423,10 +446,6 @@ class _Trainer:
         return self._flow.log_prob(self._held_out).numpy().astype(np.float64)
 
     # The state of an entrant: all weights, and what the optimizer remembers.
-
-    def _begin(self, start: _Start) -> None:
-        self._restore(self._fresh)
-        self._flow.base.start(*_numbers(start.mixture), points=self._train)
 
     def _state(self) -> list[np.ndarray]:
         return [variable.numpy() for variable in self._variables]
