@@ -34,7 +34,8 @@ tfb = tfp.bijectors
 
 # Components of the mixtures that are tried as starts.
 _LADDER = (1, 2, 3, 5, 8, 12, 20, 30, 40, 60, 80)
-_ROWS_A_NUMBER = 5  # at least, for each number of a mixture
+# Rows at least for each number of a mixture: as a start, and as all there is.
+_ROWS_A_NUMBER, _ROWS_A_NUMBER_ALONE = 10, 5
 _MOST_ROWS = 50_000  # to fit a mixture to; the flow goes on from there with all rows
 _MOST_HELD_OUT = 20_000
 
@@ -50,15 +51,17 @@ _SECONDS_AFTER = 2.0  # for what comes after training
 _MIXTURE_SHARE = 0.12  # of the time that is left, at most, for one mixture
 _LONGER = 1.5  # a mixture takes than the one before
 # Rounds of the race: steps for each entrant, and the share of all training at most.
-_ROUNDS = ((150, 0.22), (400, 0.36))
-_LAG = 0.03  # nats a coordinate that an entrant may be behind after a round
+_ROUNDS = ((160, 0.2), (400, 0.35))
+# Nats a coordinate that an entrant may be behind after a round, and at the end.
+_LAG, _SLACK = 0.03, 0.005
 _THINNING = 3.0  # components of the thickest entrant and of the next
 _STEPS, _STEPS_A_ROW = 6_000, 1  # where no time limit is given, at most
 _PATIENCE = 20  # epochs
 _STEPS_AT_ONCE = 32
-# Share of training in which the rate rises: Adam's first steps are as long as any, and
-# would undo in all layers at once what the mixture knows.
-_WARM_UP = 0.1
+# Share of the first round, or of all training without one, in which the rate rises:
+# Adam's first steps are as long as any, and would undo in all layers at once what the
+# mixture knows.
+_WARM_UP = 0.5, 0.1
 # Decay of the heads' weights, towards the identity, as 1 / rows as a prior has it.
 _DECAY_BY_ROWS, _MOST_DECAY = 36_000.0, 10.0
 
@@ -199,10 +202,10 @@ def _fitted(z: np.ndarray, components: int, seed: int, least: float) -> Gaussian
     return mixture.fit(z)
 
 
-def _ladder(n: int, d: int) -> list[int]:
+def _ladder(n: int, d: int, rows_a_number: int = _ROWS_A_NUMBER) -> list[int]:
     """Returns how many components are tried, as many as the rows can tell apart."""
     numbers = 1 + d + d * (d + 1) // 2  # of a component
-    return [k for k in _LADDER if k == 1 or _ROWS_A_NUMBER * numbers * k <= n]
+    return [k for k in _LADDER if k == 1 or rows_a_number * numbers * k <= n]
 
 
 def _mixture_alone(z: np.ndarray, plan: Plan) -> Result:
@@ -212,7 +215,9 @@ def _mixture_alone(z: np.ndarray, plan: Plan) -> Result:
     least = max(_LEAST_VARIANCE, min(0.1, 0.1 * d / n))
     if n == 1:
         z, least = np.repeat(z, 2, axis=0), 1.0
-    fits = [_fitted(z, k, plan.seed, least) for k in _ladder(*z.shape)]
+    fits = [
+        _fitted(z, k, plan.seed, least) for k in _ladder(n, d, _ROWS_A_NUMBER_ALONE)
+    ]
     best = min(fits, key=lambda mixture: mixture.bic(z))
     return _Start(best, float(best.score(z))).alone()
 
@@ -302,10 +307,16 @@ def _entrants(starts: Sequence[_Start]) -> list[_Start]:
     return [starts[i] for i in sorted({0, thinner, best})]
 
 
-def _is_better(scores: np.ndarray, others: np.ndarray) -> bool:
-    """Returns whether scores of the same points are better by two standard errors."""
+def _is_better(scores: np.ndarray, others: np.ndarray, least: float = 0.0) -> bool:
+    """Returns whether scores of the same points are better by two standard errors.
+
+    Args:
+      scores: nats.
+      others: nats, at the same points.
+      least: nats by which they must be better besides.
+    """
     gain = scores - others
-    return bool(gain.mean() > 2 * gain.std() / math.sqrt(len(gain)))
+    return bool(gain.mean() > least + 2 * gain.std() / math.sqrt(len(gain)))
 
 
 class _Trainer:
@@ -382,16 +393,21 @@ class _Trainer:
             self._restore(self._fresh)
             self._flow.base.start(*_numbers(start.mixture), points=self._train)
             states.append(self._state())
-        scores: list[np.ndarray] = [np.zeros(1)] * len(entrants)
         racing = list(range(len(entrants)))
-        for most, share in _ROUNDS:
+        scores = [self._scores()] * len(entrants)
+        for turn, (most, share) in enumerate(_ROUNDS):
             if len(racing) == 1:
                 break
             share /= len(racing)
-            leg = min(most, math.ceil(share * steps)) if not clock.seconds else most
             for i in racing:
                 self._restore(states[i])
-                self._fit(leg, share * seconds)
+                # At a rate that stays: the averages are compared, and go on.
+                self._fit(
+                    most if clock.seconds else math.ceil(min(most, share * steps)),
+                    share * seconds,
+                    warm_up=0.0 if turn else _WARM_UP[0],
+                    alpha=1.0,
+                )
                 states[i], scores[i] = self._state(), self._scores()
             best = max(racing, key=lambda i: scores[i].mean())
             if plan.verbose:
@@ -402,35 +418,40 @@ class _Trainer:
                 print("Held-out nats by components at the start:", ", ".join(told))
             least = scores[best].mean() - _LAG * self._train.shape[1]
             racing = [i for i in racing if scores[i].mean() >= least]
-        # The thinnest one that none of the others is clearly better than.
+        # The thinnest one that no other is clearly better than: it has more to gain.
+        slack = _SLACK * self._train.shape[1]
         chosen = next(
             i
             for i in racing
-            if len(racing) == 1 or not _is_better(scores[best], scores[i])
+            if not any(_is_better(scores[j], scores[i], slack) for j in racing)
         )
         self._restore(states[chosen])
         if clock.seconds:
-            history = self._fit(None, clock.left - self._seconds_after, plan.verbose)
+            steps, seconds = None, clock.left - self._seconds_after
         else:
-            history = self._fit(steps, math.inf, plan.verbose)
+            seconds = math.inf
+        history = self._fit(
+            steps,
+            seconds,
+            warm_up=0.0 if len(entrants) > 1 else _WARM_UP[1],
+            verbose=plan.verbose,
+        )
         return entrants[chosen], history
 
     def _fit(
-        self, steps: int | None, seconds: float, verbose: int = 0
+        self, steps: int | None, seconds: float, *, verbose: int = 0, **rate: float
     ) -> dict[str, list[float]]:
-        """Trains down to a rate of zero, and returns the history.
+        """Trains for a while, and returns the history.
 
         Args:
           steps: after which training ends; None for as many as there is time for.
           seconds: after which it ends at the latest.
           verbose: as for Keras.
+          **rate: as for `CosineToDeadline`.
         """
         plan = self._plan
         end = CosineToDeadline(
-            plan.learning_rate,
-            steps=steps,
-            seconds=max(seconds, 0.1),
-            warm_up=_WARM_UP,
+            plan.learning_rate, steps=steps, seconds=max(seconds, 0.1), **rate
         )
         passes = len(self._train) // (plan.batch_size * _STEPS_AT_ONCE)
         history = self._flow.fit(

@@ -17,21 +17,24 @@ _RECENCY = 8.0
 
 
 class CosineToDeadline(keras.callbacks.Callback):
-    """Lowers the learning rate as a cosine to zero, and ends training there.
+    """Lowers the learning rate as a cosine, to zero or less far, and ends training.
 
     With f the share of the seconds or of the steps that is over, the larger one, and
     w the share for warming up::
 
-        rate(f) = learning_rate · min(1, f / w) · (1 + cos πf) / 2
+        rate(f) = learning_rate · min(1, f / w) · (α + (1 - α) · (1 + cos πf) / 2)
 
     Args:
       learning_rate: at the start; that of the optimizer when None.
       seconds: until the end, from the first batch on; None for no limit.
       steps: until the end; None for no limit.
       warm_up: share of training, in [0, 1), in which the rate rises from zero.
+      alpha: α in [0, 1], the rate at the end as a share of that at the start; 1 keeps
+        it.
 
     Raises:
-      ValueError: neither `seconds` nor `steps` is given, or one is not positive.
+      ValueError: neither `seconds` nor `steps` is given, or one is not positive; a
+        share that is none.
 
     Example:
       >>> import tfp_flows as tfpf
@@ -53,11 +56,14 @@ class CosineToDeadline(keras.callbacks.Callback):
         seconds: float | None = None,
         steps: int | None = None,
         warm_up: float = 0.0,
+        alpha: float = 0.0,
     ) -> None:
         super().__init__()
         if not 0 <= warm_up < 1:
             raise ValueError(f"`warm_up` must be in [0, 1). Received: {warm_up!r}.")
-        self.warm_up = warm_up
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"`alpha` must be in [0, 1]. Received: {alpha!r}.")
+        self.warm_up, self.alpha = warm_up, alpha
         if seconds is None and steps is None:
             raise ValueError("`seconds` or `steps` must be given.")
         if seconds is not None and not seconds > 0:
@@ -91,7 +97,7 @@ class CosineToDeadline(keras.callbacks.Callback):
 
     def _set_rate(self, share: float) -> None:
         rise = min(1.0, share / self.warm_up) if self.warm_up else 1.0
-        fall = (1 + math.cos(math.pi * share)) / 2
+        fall = self.alpha + (1 - self.alpha) * (1 + math.cos(math.pi * share)) / 2
         self.model.optimizer.learning_rate = self.learning_rate * rise * fall
 
 
