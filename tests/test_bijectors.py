@@ -208,7 +208,21 @@ CONTRACT = {
 }
 
 
-@pytest.mark.parametrize("case", CONTRACT)
+# Those that take longer than ten seconds.
+SLOW = (
+    "continuous",
+    "gaussianize",
+    "mixture cdf coupling, random start",
+    "mixture cdf, inverted",
+    "numerical inverse",
+    "residual block",
+)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=pytest.mark.slow) if c in SLOW else c for c in CONTRACT],
+)
 def test_contract(case):
     _, factory, x = CONTRACT[case]
     passed = check_bijector(factory, x)

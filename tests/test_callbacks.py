@@ -25,15 +25,24 @@ class Rates(keras.callbacks.Callback):
         self.seen.append(float(self.model.optimizer.learning_rate))
 
 
-def test_cosine_in_steps():
+@pytest.mark.parametrize(
+    ("options", "rise", "low"),
+    [
+        ({}, np.ones(8), 0.0),
+        ({"alpha": 1.0}, np.ones(8), 1.0),
+        ({"alpha": 0.2, "warm_up": 0.5}, [0, 1 / 4, 2 / 4, 3 / 4, 1, 1, 1, 1], 0.2),
+    ],
+)
+def test_cosine_in_steps(options, rise, low):
     model, rates = flow(), Rates()
     model.compile("adam")
-    end = CosineToDeadline(0.01, steps=8)
+    end = CosineToDeadline(0.01, steps=8, **options)
     history = model.fit(
         points(), batch_size=100, epochs=9, verbose=0, callbacks=[rates, end]
     )
     assert len(history.history["loss"]) == 2
-    expected = 0.005 * (1 + np.cos(np.pi * np.arange(8) / 8))
+    cosine = (1 + np.cos(np.pi * np.arange(8) / 8)) / 2
+    expected = 0.01 * np.array(rise) * (low + (1 - low) * cosine)
     np.testing.assert_allclose(rates.seen, expected, rtol=1e-5)
 
 

@@ -250,6 +250,7 @@ class TestTheFourThatLearnedToTakeOne:
             cls(**options)
 
 
+@pytest.mark.slow
 def test_a_conditional_flow_of_them():
     flow = tfpf.Flow(
         [

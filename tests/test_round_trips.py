@@ -161,6 +161,7 @@ def error_of_the_round_trip(name, size, dtype):
     return (difference / (1 + np.abs(x))).max()
 
 
+@pytest.mark.slow
 def test_no_bijector_is_missing():
     used = set()
     for name, size in FAMILIES:

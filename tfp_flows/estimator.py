@@ -37,10 +37,10 @@ class FlowDensity(OutlierMixin, TransformerMixin, BaseEstimator):
 
     Columns are standardized. Gaussian mixtures of more and more components are fitted,
     and a few become the base of a flow whose spline couplings begin as the identity:
-    nothing is lost at the start. They are trained for a while, the one of which the
-    flow makes the most is trained on, with averaged weights judged on held-out rows,
-    and the result is kept only where it beats the best mixture beyond chance. Few
-    rows (less than 500, or 40 a column) get a mixture alone.
+    nothing is lost at the start. They are trained for a while, one is trained on, with
+    averaged weights judged on held-out rows, and the result is kept unless the best
+    mixture is better there beyond chance. Few rows (less than 500, or 40 a column) get
+    a mixture alone.
 
     Densities are in the units of the data, log-densities in nats.
 
@@ -52,7 +52,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, BaseEstimator):
         number of rows when None.
       bins: of each spline.
       batch_size: rows a step.
-      learning_rate: at the start; falls to 0 as a cosine.
+      learning_rate: at first; falls to 0 as a cosine.
       validation_fraction: share of the rows that are held out.
       contamination: share of outliers that `predict` finds among the training rows,
         in (0, 0.5].

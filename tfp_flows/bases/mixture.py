@@ -201,7 +201,7 @@ class Mixture(tfd.Distribution):
     @property
     def needs_adaptation(self) -> bool:
         """Whether it has not been fitted to data yet; never with a context."""
-        return not self.context_size and bool(self._waits.numpy())
+        return not self.context_size and bool(tf.convert_to_tensor(self._waits) > 0)
 
     def adapt(self, z: Any) -> None:
         """Starts from scikit-learn's mixture of points `(n, event_size)`.

@@ -64,7 +64,7 @@ class Box(tf.Module):
     @property
     def needs_adaptation(self) -> bool:
         """Whether the box is to be fitted to data, and was not yet."""
-        return bool(self._waits.numpy())
+        return bool(tf.convert_to_tensor(self._waits) > 0)
 
     def adapt(self, values: Any) -> None:
         """Fits the box to numbers `(n, size)`."""

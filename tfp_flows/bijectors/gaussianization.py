@@ -119,7 +119,7 @@ class Gaussianize(Bijector):
     @property
     def needs_adaptation(self) -> bool:
         """Whether `adapt` has yet to be called."""
-        return self.event_size is None or not float(self._adapted)
+        return self.event_size is None or not float(tf.convert_to_tensor(self._adapted))
 
     def adapt(self, y: Any) -> None:
         """Starts each coordinate's mixture from data.

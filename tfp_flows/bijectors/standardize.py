@@ -22,7 +22,7 @@ class Normalizer(Bijector):
     @property
     def needs_adaptation(self) -> bool:
         """Whether `adapt` has yet to be called."""
-        return self._adapted is None or not float(self._adapted)
+        return self._adapted is None or not float(tf.convert_to_tensor(self._adapted))
 
     def adapt(self, y: Any) -> None:
         """Takes the start from data: mean and standard deviation of each coordinate.
