@@ -131,7 +131,16 @@ def test_a_file_keeps_it(name, tmp_path):
     np.testing.assert_allclose(loaded.log_prob(x), flow.log_prob(x), atol=1e-5)
 
 
-@EVERY
+@pytest.mark.parametrize(
+    "name",
+    [
+        # The others are built of the same parts, and take long.
+        name
+        if name in ("gaussian", "maf", "real_nvp")
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in RECIPES
+    ],
+)
 @pytest.mark.filterwarnings("ignore:.*outside the box")  # at so large a rate
 def test_five_coordinates_and_a_context(name):
     flow = make(name, 5, context_size=3)
@@ -185,6 +194,7 @@ def test_on_a_mixture_in_its_own_dtype():
     np.testing.assert_allclose(flow.log_prob(x), base.log_prob(x), rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_gaussianization_gains_with_each_layer_before_any_training():
     density = tfpf.densities.make("two_moons")
     x, other = (density.sample(3000, seed=s).astype("float32") for s in (0, 1))

@@ -74,7 +74,11 @@ OTHERS = {
         LINE,
     ),
     "of the plane": (
-        lambda d: [ShiftAndCube(0.02), Rotation2D(0.5), Permute([1, 0])],
+        lambda d: [
+            ShiftAndCube(0.02, trainable=False),
+            Rotation2D(0.5),
+            Permute([1, 0]),
+        ],
         (2,),
         LINE,
     ),
