@@ -47,7 +47,6 @@ _FEWEST_ROWS, _FEWEST_ROWS_A_COLUMN = 500, 40
 
 _LEAST_SECONDS = 15.0  # to compile the flow's graphs and to train it
 _XLA_SECONDS = 35.0  # from which on XLA wins back what it takes to compile
-_SECONDS_AFTER = 2.0  # for what comes after training
 _MIXTURE_SHARE = 0.12  # of the time that is left, at most, for one mixture
 _LONGER = 1.5  # a mixture takes than the one before
 # Rounds of the race: steps for each entrant, and the share of all training at most.
@@ -148,7 +147,6 @@ def warm_fit(
         enough = threading.Event()
         mixtures = aside.submit(_mixtures, train, held_out, plan, clock, enough)
         if clock.left < _LEAST_SECONDS:
-            enough.set()
             return max(mixtures.result(), key=lambda start: start.score).alone(train)
         try:
             trainer = _Trainer(train, held_out, plan, clock)  # compiles meanwhile
@@ -367,7 +365,8 @@ class _Trainer:
         winner, history = self._race(_entrants(starts))
         best = max(starts, key=lambda start: start.score)
         scores = self._scores()
-        if _is_better(best.mixture.score_samples(self._held_out), scores):
+        others = best.mixture.score_samples(self._held_out)
+        if _is_better(others, scores) or not np.isfinite(scores).all():
             return dataclasses.replace(best.alone(self._train), history=history)
         return Result(
             list(self._flow.bijectors),
@@ -417,7 +416,7 @@ class _Trainer:
                 )
                 print("Held-out nats by components at the start:", ", ".join(told))
             least = scores[best].mean() - _LAG * self._train.shape[1]
-            racing = [i for i in racing if scores[i].mean() >= least]
+            racing = [i for i in racing if i == best or scores[i].mean() >= least]
         # The thinnest one that no other is clearly better than: it has more to gain.
         slack = _SLACK * self._train.shape[1]
         chosen = next(
