@@ -393,7 +393,7 @@ class _Trainer:
             self._flow.base.start(*_numbers(start.mixture), points=self._train)
             states.append(self._state())
         racing = list(range(len(entrants)))
-        scores = [self._scores()] * len(entrants)
+        scores: dict[int, np.ndarray] = {}
         for turn, (most, share) in enumerate(_ROUNDS):
             if len(racing) == 1:
                 break
@@ -422,7 +422,9 @@ class _Trainer:
         chosen = next(
             i
             for i in racing
-            if not any(_is_better(scores[j], scores[i], slack) for j in racing)
+            if not any(
+                _is_better(scores[j], scores[i], slack) for j in racing if j != i
+            )
         )
         self._restore(states[chosen])
         if clock.seconds:
