@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import tfp_flows as tfpf
-from tfp_flows import FlowDensity, _warm_fit
+from tfp_flows import FlowDensity, _mixture_starts, _warm_fit
 
 QUIET = {"verbose": 0, "random_state": 0}
 
@@ -40,7 +40,7 @@ def two_moons(n, seed=0):
 def fitted():
     """A flow that was trained for a few steps, from mixtures that are easily beaten."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_warm_fit, "_LADDER", (1, 2))
+        patch.setattr(_mixture_starts, "_SIZES", (1, 2))
         patch.setattr(_warm_fit, "_STEPS", 640)
         density = FlowDensity(layers=2, hidden=(16,), batch_size=100, **QUIET)
         return density.fit(two_moons(3000))

@@ -8,7 +8,7 @@ PACKAGE = Path(__file__).parents[1] / "tfp_flows"
 # Each may import those before it. Leaves may use a Flow, and nothing uses them but
 # the command line.
 LAYERS = [
-    {"_checks", "_files"},
+    {"_checks", "_clock", "_files"},
     {"serialization", "networks"},
     {"bijectors"},
     {"bases"},
@@ -27,6 +27,7 @@ LAYERS = [
         "callbacks",
         "optimizers",
     },
+    {"_mixture_starts"},
     {"_warm_fit"},
     {"estimator"},
     {"_tables"},

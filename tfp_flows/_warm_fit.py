@@ -7,48 +7,43 @@ it has learned by heart. So a Gaussian and a mixture of fewer components are tra
 beside it for a while, and one of the flows is trained on for the rest of the time.
 """
 
-import contextlib
 import dataclasses
 import math
-import threading
-import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 
+from tfp_flows._clock import Clock
+from tfp_flows._mixture_starts import (
+    Start,
+    mixture_of_few,
+    mixtures,
+    most_components,
+    quiet,
+)
 from tfp_flows.bases import Mixture
 from tfp_flows.bijectors import Spline, SplineCoupling
 from tfp_flows.callbacks import CosineToDeadline, WeightAverage
 from tfp_flows.flow import Flow
 from tfp_flows.optimizers import FusedAdam
 
-__all__ = ["Clock", "Plan", "Result", "warm_fit"]
+__all__ = ["Plan", "Result", "warm_fit"]
 
 tfb = tfp.bijectors
 
-# Components of the mixtures that are tried as starts.
-_LADDER = (1, 2, 3, 5, 8, 12, 20, 30, 40, 60, 80)
-# Rows at least for each number of a mixture: as a start, and as all there is.
-_ROWS_A_NUMBER, _ROWS_A_NUMBER_ALONE = 10, 5
-_MOST_ROWS = 50_000  # to fit a mixture to; the flow goes on from there with all rows
 _MOST_HELD_OUT = 20_000
-
-# The least variance of a component, of points that have about unit variance.
-_LEAST_VARIANCE = 1e-6
 
 # Fewer rows than this and this times the width: a mixture is all they can tell.
 _FEWEST_ROWS, _FEWEST_ROWS_A_COLUMN = 500, 40
 
 _LEAST_SECONDS = 15.0  # to compile the flow's graphs and to train it
 _XLA_SECONDS = 35.0  # from which on XLA wins back what it takes to compile
-_MIXTURE_SHARE = 0.12  # of the time that is left, at most, for one mixture
-_LONGER = 1.5  # a mixture takes than the one before
+# Share of the time for mixtures: without a flow; of short limits, but no more than
+# these seconds, while the flow's graphs compile; and of long ones.
+_MIXTURES_ALONE, _MIXTURES, _MIXTURES_SECONDS, _MIXTURES_LONG = 0.7, 0.25, 15.0, 0.15
 # Rounds of the race: steps for each entrant, and the share of all training at most.
 _ROUNDS = ((160, 0.2), (400, 0.35))
 # Nats a coordinate that an entrant may be behind after a round, and at the end.
@@ -77,28 +72,6 @@ class Plan:
     validation_fraction: float
     seed: int
     verbose: int
-
-
-class Clock:
-    """The time since the start, and the end of it.
-
-    Args:
-      seconds: until the end; None for no end.
-    """
-
-    def __init__(self, seconds: float | None) -> None:
-        self.seconds = seconds
-        self._start = time.perf_counter()
-
-    @property
-    def spent(self) -> float:
-        """Seconds since the start."""
-        return time.perf_counter() - self._start
-
-    @property
-    def left(self) -> float:
-        """Seconds until the end."""
-        return math.inf if self.seconds is None else self.seconds - self.spent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,111 +110,33 @@ def warm_fit(
         z = z[rng.choice(len(z), len(z), p=weights / weights.sum())]
     n, d = z.shape
     if n < max(_FEWEST_ROWS, _FEWEST_ROWS_A_COLUMN * d):
-        with _quiet():
-            return _mixture_alone(z, plan)
+        with quiet():
+            return _alone(mixture_of_few(z, plan.seed))
     rows = rng.permutation(n)
     count = min(_MOST_HELD_OUT, max(1, round(plan.validation_fraction * n)))
-    held_out = z[rows[:count]]
-    train = z[rows[len(held_out) :]]
-    with _quiet(), ThreadPoolExecutor(1) as aside:
-        enough = threading.Event()
-        mixtures = aside.submit(_mixtures, train, held_out, plan, clock, enough)
+    held_out, train = z[rows[:count]], z[rows[count:]]
+    with quiet():
         if clock.left < _LEAST_SECONDS:
-            return max(mixtures.result(), key=lambda start: start.score).alone(train)
+            allowance = Clock(_MIXTURES_ALONE * clock.left)
+            starts = mixtures(train, held_out, plan.seed, allowance)
+            return _alone(max(starts, key=lambda start: start.score), train)
+    seconds = min(_MIXTURES_SECONDS, _MIXTURES * clock.left)
+    allowance = Clock(max(seconds, _MIXTURES_LONG * clock.left))
+    with quiet(), ThreadPoolExecutor(1) as aside:
+        task = aside.submit(mixtures, train, held_out, plan.seed, allowance)
         try:
-            trainer = _Trainer(train, held_out, plan, clock)  # compiles meanwhile
-        finally:
-            enough.set()
-        starts = mixtures.result()
-    return trainer.result(starts)
+            components = most_components(*train.shape, allowance.seconds)
+            # Compiles meanwhile.
+            trainer = _Trainer(train, held_out, components, plan, clock)
+        except BaseException:
+            allowance.stop()
+            raise
+    return trainer.result(task.result())
 
 
-# Mixtures
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences what scikit-learn's mixtures say of fits that end early."""
-    with warnings.catch_warnings():
-        # Training goes on from there; few distinct points make empty components.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.simplefilter("ignore", RuntimeWarning)
-        yield
-
-
-@dataclasses.dataclass(frozen=True)
-class _Start:
-    """A fitted mixture, and its mean log_prob of held-out points."""
-
-    mixture: GaussianMixture
-    score: float
-
-    def alone(self, train: np.ndarray | None = None) -> Result:
-        """Returns it as all there is; with heavier tails where `train` has them."""
-        count, d = self.mixture.means_.shape
-        tails = "normal" if train is None else "student"
-        base = Mixture(d, count, tails=tails, seed=0, dtype="float64")
-        base.start(*_numbers(self.mixture), points=train)
-        return Result([], base, {}, self.score, self.score)
-
-
-def _numbers(mixture: GaussianMixture) -> tuple[np.ndarray, ...]:
-    return mixture.weights_, mixture.means_, mixture.precisions_cholesky_
-
-
-def _fitted(z: np.ndarray, components: int, seed: int, least: float) -> GaussianMixture:
-    mixture = GaussianMixture(
-        components,
-        reg_covar=least,
-        init_params="k-means++",
-        max_iter=60,
-        random_state=seed,
-    )
-    return mixture.fit(z)
-
-
-def _ladder(n: int, d: int, rows_a_number: int = _ROWS_A_NUMBER) -> list[int]:
-    """Returns how many components are tried, as many as the rows can tell apart."""
-    numbers = 1 + d + d * (d + 1) // 2  # of a component
-    return [k for k in _LADDER if k == 1 or rows_a_number * numbers * k <= n]
-
-
-def _mixture_alone(z: np.ndarray, plan: Plan) -> Result:
-    """Returns the mixture of few points that the Bayesian criterion prefers."""
-    n, d = z.shape
-    # As much of a round shape as few points leave undecided.
-    least = max(_LEAST_VARIANCE, min(0.1, 0.1 * d / n))
-    if n == 1:
-        z, least = np.repeat(z, 2, axis=0), 1.0
-    fits = [
-        _fitted(z, k, plan.seed, least) for k in _ladder(n, d, _ROWS_A_NUMBER_ALONE)
-    ]
-    best = min(fits, key=lambda mixture: mixture.bic(z))
-    return _Start(best, float(best.score(z))).alone()
-
-
-def _mixtures(
-    train: np.ndarray,
-    held_out: np.ndarray,
-    plan: Plan,
-    clock: Clock,
-    enough: threading.Event,
-) -> list[_Start]:
-    """Returns mixtures of more and more components; until `enough` if time counts."""
-    train = train[:_MOST_ROWS]
-    starts: list[_Start] = []
-    for k in _ladder(*train.shape):
-        before = clock.spent
-        mixture = _fitted(train, k, plan.seed, _LEAST_VARIANCE)
-        starts.append(_Start(mixture, float(mixture.score(held_out))))
-        following = _LONGER * (clock.spent - before)
-        if following > _MIXTURE_SHARE * clock.left:
-            break
-        if clock.seconds and enough.is_set():
-            break
-        if len(starts) > 3 and starts[-1].score < max(s.score for s in starts) - 0.05:
-            break
-    return starts
+def _alone(start: Start, train: np.ndarray | None = None) -> Result:
+    """Returns a mixture as all there is; with heavier tails where `train` has them."""
+    return Result([], start.as_base(train), {}, start.score, start.score)
 
 
 # The flow
@@ -297,10 +192,10 @@ def _batches(points: np.ndarray, batch_size: int, seed: int) -> tf.data.Dataset:
     )
 
 
-def _entrants(starts: Sequence[_Start]) -> list[_Start]:
+def _entrants(starts: Sequence[Start]) -> list[Start]:
     """Returns a Gaussian, the best mixture, and one of a size between the two."""
     best = max(range(len(starts)), key=lambda i: starts[i].score)
-    sizes = np.log([len(start.mixture.weights_) for start in starts[: best + 1]])
+    sizes = np.log([start.components for start in starts[: best + 1]])
     thinner = int(np.argmin(np.abs(sizes - sizes[best] + math.log(_THINNING))))
     return [starts[i] for i in sorted({0, thinner, best})]
 
@@ -321,14 +216,19 @@ class _Trainer:
     """One compiled flow, whose weights are those of one start or of another."""
 
     def __init__(
-        self, train: np.ndarray, held_out: np.ndarray, plan: Plan, clock: Clock
+        self,
+        train: np.ndarray,
+        held_out: np.ndarray,
+        components: int,
+        plan: Plan,
+        clock: Clock,
     ) -> None:
         self._plan, self._clock = plan, clock
         self._train = train.astype(np.float32)
         self._held_out = held_out.astype(np.float32)
         rows, d = train.shape
         # Spare components cost little: the graphs do not wait for the mixtures.
-        base = Mixture(d, _ladder(rows, d)[-1], tails="student", seed=plan.seed)
+        base = Mixture(d, components, tails="student", seed=plan.seed)
         base.start(np.ones(1), np.zeros([1, d]), np.eye(d)[np.newaxis])
         bijectors = _bijectors(d, plan)
         for bijector in bijectors:  # identities: the same points reach them all
@@ -360,37 +260,36 @@ class _Trainer:
         self._seconds_after = 1.0 + 1.5 * (clock.spent - before)
         self._fit(1, math.inf)  # compiles
 
-    def result(self, starts: Sequence[_Start]) -> Result:
+    def result(self, starts: Sequence[Start]) -> Result:
         """Races some starts, trains the winner on, and returns it if it is better."""
         winner, history = self._race(_entrants(starts))
         best = max(starts, key=lambda start: start.score)
         scores = self._scores()
         others = best.mixture.score_samples(self._held_out)
         if _is_better(others, scores) or not np.isfinite(scores).all():
-            return dataclasses.replace(best.alone(self._train), history=history)
+            return dataclasses.replace(_alone(best, self._train), history=history)
         return Result(
             list(self._flow.bijectors),
-            self._flow.base.cut(len(winner.mixture.weights_)),
+            self._flow.base.cut(winner.components),
             history,
             best.score,
             float(scores.mean()),
         )
 
-    def _race(
-        self, entrants: Sequence[_Start]
-    ) -> tuple[_Start, dict[str, list[float]]]:
+    def _race(self, entrants: Sequence[Start]) -> tuple[Start, dict[str, list[float]]]:
         """Trains each start for a while, and one of them to the end.
 
         Returns:
           That one, and the history of its end; the flow is left with its weights.
         """
         plan, clock = self._plan, self._clock
+        timed = math.isfinite(clock.seconds)
         steps = min(_STEPS, _STEPS_A_ROW * len(self._train))
         seconds = clock.left - self._seconds_after
         states = []
         for start in entrants:
             self._restore(self._fresh)
-            self._flow.base.start(*_numbers(start.mixture), points=self._train)
+            start.put_into(self._flow.base, self._train)
             states.append(self._state())
         racing = list(range(len(entrants)))
         scores: dict[int, np.ndarray] = {}
@@ -402,7 +301,7 @@ class _Trainer:
                 self._restore(states[i])
                 # At a rate that stays: the averages are compared, and go on.
                 self._fit(
-                    most if clock.seconds else math.ceil(min(most, share * steps)),
+                    most if timed else math.ceil(min(most, share * steps)),
                     share * seconds,
                     warm_up=0.0 if turn else _WARM_UP[0],
                     alpha=1.0,
@@ -411,8 +310,7 @@ class _Trainer:
             best = max(racing, key=lambda i: scores[i].mean())
             if plan.verbose:
                 told = (
-                    f"{len(entrants[i].mixture.weights_)}: {scores[i].mean():.3f}"
-                    for i in racing
+                    f"{entrants[i].components}: {scores[i].mean():.3f}" for i in racing
                 )
                 print("Held-out nats by components at the start:", ", ".join(told))
             least = scores[best].mean() - _LAG * self._train.shape[1]
@@ -427,7 +325,7 @@ class _Trainer:
             )
         )
         self._restore(states[chosen])
-        if clock.seconds:
+        if timed:
             steps, seconds = None, clock.left - self._seconds_after
         else:
             seconds = math.inf

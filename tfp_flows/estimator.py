@@ -16,7 +16,8 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from tfp_flows._warm_fit import Clock, Plan, warm_fit
+from tfp_flows._clock import Clock
+from tfp_flows._warm_fit import Plan, warm_fit
 from tfp_flows.bijectors import Standardize
 from tfp_flows.flow import Flow
 from tfp_flows.supports import Supports

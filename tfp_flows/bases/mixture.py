@@ -296,18 +296,13 @@ class Mixture(tfd.Distribution):
 
     def _matrices(self, numbers: dict[str, tf.Tensor]) -> tf.Tensor:
         """Returns the U, `(..., K, d, d)`."""
-        d = self.parameters["event_size"]
-        rows, columns = np.triu_indices(d, 1)
-        # Which entry goes where, as a matrix: a product is faster than a scatter.
-        place = np.zeros((len(rows), d * d))
-        place[np.arange(len(rows)), rows * d + columns] = 1
         upper = numbers["upper"]
-        flat = tf.matmul(
-            tf.reshape(upper, [-1, len(rows)]), tf.constant(place, self.dtype)
-        )
-        shape = tf.concat([tf.shape(upper)[:-1], [d, d]], 0)
-        shears = tf.eye(d, dtype=self.dtype) + tf.reshape(flat, shape)
-        shears = tf.ensure_shape(shears, [*upper.shape[:-1], d, d])
+        shears = tf.eye(self.parameters["event_size"], dtype=self.dtype)
+        if upper.shape[-1]:
+            # A triangle with its diagonal, moved up by a row.
+            triangle = tfp.math.fill_triangular(upper, upper=True)
+            edges = [[0, 0]] * (upper.shape.rank - 1) + [[0, 1], [1, 0]]
+            shears += tf.pad(triangle, edges)
         relative = shears * tf.exp(numbers["log_diagonal"])[..., tf.newaxis, :]
         return tf.linalg.matmul(self._units, relative)
 

@@ -12,6 +12,7 @@ section 2.1.2.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -98,40 +99,88 @@ def _bin_of(
     """Returns left, width, bottom, height and both slopes of the bin that x is in.
 
     The bin is found by comparisons and taken by a sum with zeros and ones: gathers
-    are slow on a CPU, and their gradients slower.
+    are slow on a CPU, and their gradients slower. The derivative is written out, as it
+    takes a third of the time that differentiating the sums takes.
     """
-    shares, slopes = _shares_and_slopes(raw, bins)
-    ends = _sums_before(shares, bins)
-    mine = ends[..., 1, :] if invert else ends[..., 0, :]
-    beyond = tf.cast(x[..., tf.newaxis] >= mine, x.dtype)  # 1, …, 1, 0, …, 0
-    is_mine = beyond - tf.concat([beyond[..., 1:], tf.zeros_like(beyond[..., :1])], -1)
-    table = tf.concat([ends, shares, slopes], -2)
-    taken = tf.reduce_sum(table * is_mine[..., tf.newaxis, :], -1)
-    left, bottom, width, height, d0, d1 = tf.unstack(taken, axis=-1)
+
+    @tf.custom_gradient
+    def taken(raw: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], Any]:
+        ends, shares = _bins(raw, bins)
+        past, is_mine = _places(x, ends[..., int(invert), :])
+        table = tf.concat([ends, shares], -2)
+        parts = tf.reduce_sum(table * is_mine[..., tf.newaxis, :], -1)
+        slopes = raw[..., 2 * bins :]
+        d0, d1 = (
+            tf.reduce_sum(slopes * at, -1) for at in _knots(is_mine, slopes.shape[-1])
+        )
+        left, bottom, width, height = tf.unstack(parts, axis=-1)
+
+        def gradient(*upstream: tf.Tensor) -> tf.Tensor:
+            # From `raw` anew, so that derivatives of this derivative are right.
+            shares = _bins(raw, bins)[1]
+            free = 1 - bins * MIN_BIN
+            of_left, of_bottom, of_width, of_height, of_d0, of_d1 = (
+                part[..., tf.newaxis] for part in upstream
+            )
+            gradients = []
+            for i, (of_end, of_share) in enumerate(
+                [(of_left, of_width), (of_bottom, of_height)]
+            ):
+                p = (shares[..., i, :] - MIN_BIN) / free
+                of_p = past * of_end + is_mine * of_share
+                mean = tf.reduce_sum(p * of_p, -1, keepdims=True)
+                gradients.append(free * p * (of_p - mean))
+            at_left, at_right = _knots(is_mine, slopes.shape[-1])
+            gradients.append(at_left * of_d0 + at_right * of_d1)
+            return _summed_to(raw, tf.concat(gradients, -1))
+
+        return (left, bottom, width, height, d0, d1), gradient
+
+    left, bottom, width, height, d0, d1 = taken(raw)
+    # Zero makes a slope of 1, as at both ends of the unit interval.
+    start = math.log(math.expm1(1 - MIN_SLOPE))
+    d0, d1 = (MIN_SLOPE + tf.math.softplus(d + start) for d in (d0, d1))
     return left, width, bottom, height, d0, d1
 
 
-def _shares_and_slopes(raw: tf.Tensor, bins: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns `(..., 2, bins)`: widths and heights; slopes left and right of bins."""
+def _bins(raw: tf.Tensor, bins: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns left ends and sizes of bins, `(..., 2, bins)`: of x, and of y."""
     shape = tf.shape(raw)[:-1]
     pair = tf.reshape(raw[..., : 2 * bins], tf.concat([shape, [2, bins]], 0))
     pair = tf.ensure_shape(pair, [*raw.shape[:-1], 2, bins])
     shares = MIN_BIN + (1 - bins * MIN_BIN) * tf.nn.softmax(pair)
-    # softplus(start) + MIN_SLOPE is 1.
-    start = math.log(math.expm1(1 - MIN_SLOPE))
-    slopes = MIN_SLOPE + tf.math.softplus(raw[..., 2 * bins :] + start)
-    if raw.shape[-1] == 3 * bins - 1:
-        ends = tf.ones_like(raw[..., :1])
-        pair = [tf.concat([ends, slopes], -1), tf.concat([slopes, ends], -1)]
-    else:
-        pair = [slopes, tf.concat([slopes[..., 1:], slopes[..., :1]], -1)]
-    return shares, tf.stack(pair, -2)
-
-
-def _sums_before(shares: tf.Tensor, bins: int) -> tf.Tensor:
-    """Returns, for each share, the sum of those before it: the left ends of bins."""
     # One product of matrices is the fastest cumulative sum; as a batch of products
     # TensorFlow 2.21 crashes on it.
     before = tf.constant(np.triu(np.ones([bins, bins]), 1), shares.dtype)
     sums = tf.linalg.matmul(tf.reshape(shares, [-1, bins]), before)
-    return tf.ensure_shape(tf.reshape(sums, tf.shape(shares)), shares.shape)
+    ends = tf.ensure_shape(tf.reshape(sums, tf.shape(shares)), shares.shape)
+    return ends, shares
+
+
+def _places(x: tf.Tensor, left: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns, as zeros and ones, which bins x is past, and which it is in."""
+    beyond = tf.cast(x[..., tf.newaxis] >= left, x.dtype)  # 1, …, 1, 0, …, 0
+    past = tf.concat([beyond[..., 1:], tf.zeros_like(beyond[..., :1])], -1)
+    return past, beyond - past
+
+
+def _summed_to(like: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    """Returns the gradient of what was broadcast, summed to its shape."""
+    if like.shape.is_fully_defined() and like.shape == gradient.shape:
+        return gradient
+    shape = tf.shape(like)
+    axes, _ = tf.raw_ops.BroadcastGradientArgs(s0=shape, s1=tf.shape(gradient))
+    return tf.reshape(tf.reduce_sum(gradient, axes), shape)
+
+
+def _knots(is_mine: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns, as zeros and ones, which slope is that of the bin's left end, and right.
+
+    Args:
+      is_mine: which bin, `(..., bins)`.
+      count: of slopes: one fewer than bins, between them, or as many on a circle, the
+        first at the first left end.
+    """
+    if count < is_mine.shape[-1]:
+        return is_mine[..., 1:], is_mine[..., :-1]
+    return is_mine, tf.concat([is_mine[..., -1:], is_mine[..., :-1]], -1)

@@ -1,0 +1,162 @@
+"""Gaussian mixtures of more and more components, for a flow to start from."""
+
+import contextlib
+import dataclasses
+import math
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+from tfp_flows._clock import Clock
+from tfp_flows.bases import Mixture
+
+__all__ = ["Start", "mixture_of_few", "mixtures", "most_components", "quiet"]
+
+_SIZES = (1, 2, 3, 5, 8, 12, 20, 30, 40, 60, 80)
+# Rows at least for each number of a mixture: as a start, there this over the width as
+# rows that are wide tell more; and as all there is.
+_ROWS_A_NUMBER, _ROWS_A_NUMBER_OVER_WIDTH, _ROWS_A_NUMBER_ALONE = 10, 100, 5
+# Rows that mixtures are fitted to, at least and at most, where there are so many; a
+# flow goes on from there with all rows.
+_ROWS, _MOST_ROWS, _ROWS_A_SECOND = 50_000, 200_000, 750
+
+# The least variance of a component, of points that have about unit variance.
+_LEAST_VARIANCE = 1e-6
+
+# Passes of expectation and maximization: at most, at least, and between looks at
+# the clock.
+_PASSES, _FEWEST_PASSES, _PASSES_AT_ONCE = 60, 20, 5
+_WORSE = 0.05  # nats by which a size is too large to try larger ones
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """A fitted mixture, and its mean log_prob of held-out points."""
+
+    mixture: GaussianMixture
+    score: float
+
+    @property
+    def components(self) -> int:
+        """How many."""
+        return len(self.mixture.weights_)
+
+    def put_into(self, base: Mixture, points: np.ndarray | None = None) -> None:
+        """Starts a base from it, with the tails that `points` have."""
+        found = self.mixture
+        base.start(
+            found.weights_, found.means_, found.precisions_cholesky_, points=points
+        )
+
+    def as_base(self, points: np.ndarray | None = None) -> Mixture:
+        """Returns it as a float64 base; with the tails that `points` have."""
+        count, d = self.mixture.means_.shape
+        tails = "normal" if points is None else "student"
+        base = Mixture(d, count, tails=tails, seed=0, dtype="float64")
+        self.put_into(base, points)
+        return base
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silences what scikit-learn's mixtures say of fits that end early."""
+    with warnings.catch_warnings():
+        # Training goes on from there; few distinct points make empty components.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
+
+
+def most_components(n: int, d: int, seconds: float) -> int:
+    """Returns the most components of a start for n rows of d columns."""
+    return _sizes(_rows(n, seconds), d, _rows_a_number(d))[-1]
+
+
+def mixture_of_few(z: np.ndarray, seed: int) -> Start:
+    """Returns the mixture of few points that the Bayesian criterion prefers."""
+    n, d = z.shape
+    # As much of a round shape as few points leave undecided.
+    least = max(_LEAST_VARIANCE, min(0.1, 0.1 * d / n))
+    if n == 1:
+        z, least = np.repeat(z, 2, axis=0), 1.0
+    sizes = _sizes(n, d, _ROWS_A_NUMBER_ALONE)
+    fits = [_fitted(z, k, seed, least)[0] for k in sizes]
+    best = min(fits, key=lambda mixture: mixture.bic(z))
+    return Start(best, float(best.score(z)))
+
+
+def mixtures(
+    train: np.ndarray, held_out: np.ndarray, seed: int, clock: Clock
+) -> list[Start]:
+    """Returns mixtures of more and more components, the first with one.
+
+    Where the time does not allow all sizes, some are left out, but the largest last.
+
+    Args:
+      train: `(n, d)`, of about unit scale.
+      held_out: points that their scores are means of.
+      seed: of the centers to begin with.
+      clock: when to be done.
+    """
+    train = train[: _rows(len(train), clock.seconds)]
+    sizes = _sizes(*train.shape, _rows_a_number(train.shape[1]))
+    starts: list[Start] = []
+    while sizes:
+        k, *sizes = sizes
+        before = clock.spent
+        mixture, passes = _fitted(train, k, seed, _LEAST_VARIANCE, clock)
+        starts.append(Start(mixture, float(mixture.score(held_out))))
+        best = max(start.score for start in starts)
+        if len(starts) > 3 and starts[-1].score < best - _WORSE:
+            break
+        # Seconds of a pass for each component.
+        pace = (clock.spent - before) / (k * passes)
+        while sizes and pace * _FEWEST_PASSES * sizes[-1] > clock.left:
+            sizes.pop()
+        while len(sizes) > 1 and pace * _PASSES * sum(sizes) > clock.left:
+            sizes = sizes[::-2][::-1]
+    return starts
+
+
+def _fitted(
+    z: np.ndarray,
+    components: int,
+    seed: int,
+    least: float,
+    clock: Clock | None = None,
+) -> tuple[GaussianMixture, int]:
+    """Returns a mixture, and how many passes it has taken."""
+    mixture = GaussianMixture(
+        components,
+        reg_covar=least,
+        init_params="k-means++",
+        max_iter=_PASSES_AT_ONCE,
+        warm_start=True,
+        random_state=seed,
+    )
+    passes = 0
+    while passes < _PASSES:
+        passes += mixture.fit(z).n_iter_
+        if mixture.converged_ or (clock and clock.left < 0):
+            break
+    return mixture, passes
+
+
+def _rows(n: int, seconds: float) -> int:
+    """Returns how many of n rows mixtures are fitted to."""
+    if math.isinf(seconds):
+        return min(n, _ROWS)
+    return min(n, _MOST_ROWS, max(_ROWS, int(_ROWS_A_SECOND * seconds)))
+
+
+def _rows_a_number(d: int) -> float:
+    return min(_ROWS_A_NUMBER, _ROWS_A_NUMBER_OVER_WIDTH / d)
+
+
+def _sizes(n: int, d: int, rows_a_number: float) -> list[int]:
+    """Returns how many components are tried, as many as the rows can tell apart."""
+    numbers = 1 + d + d * (d + 1) // 2  # of a component
+    return [k for k in _SIZES if k == 1 or rows_a_number * numbers * k <= n]
