@@ -1,6 +1,7 @@
 """The mixtures that FlowDensity tries: how many, in the time that there is."""
 
 import math
+import types
 
 import numpy as np
 import pytest
@@ -22,20 +23,24 @@ class Watch:
         return self.seconds - self.spent
 
 
-def tried(monkeypatch, seconds, of_a_component=1.0, rows=20_000, d=2):
-    """Returns the sizes that are tried, where each component takes so many seconds."""
+def tried(monkeypatch, seconds, rows=20_000, d=2):
+    """Returns the sizes that are tried, where each component takes a second.
+
+    The more components, the better.
+    """
     watch, sizes = Watch(seconds), []
-    z = np.random.default_rng(0).normal(size=(rows, d))
-    plain = starts._fitted(z[:1000], 1, 0, 1e-6)[0]
+    z = np.zeros((rows, d))
 
     def fitted(z, components, seed, least, clock):
-        watch.spent += of_a_component * components
+        watch.spent += components * (components > 1)
         sizes.append(components)
-        return plain, starts._PASSES
+        mixture = types.SimpleNamespace(score=lambda x: components)
+        return mixture, components / starts._USUAL_PASSES
 
     monkeypatch.setattr(starts, "_fitted", fitted)
-    starts.mixtures(z, z[:100], 0, watch)
-    return sizes, watch.spent
+    found = starts.mixtures(z, z[:100], 0, watch)
+    assert [start.score for start in found] == sorted(sizes)
+    return sizes
 
 
 @pytest.mark.parametrize(
@@ -43,22 +48,23 @@ def tried(monkeypatch, seconds, of_a_component=1.0, rows=20_000, d=2):
     [
         (math.inf, SIZES),
         (300.0, SIZES),
-        # Not all 261 components: every other size, down from the largest.
-        (200.0, [1, 3, 8, 20, 40, 80]),
-        (100.0, [1, 3, 80]),
-        # A third of the passes must do for the largest.
-        (40.0, [1, 80]),
-        (10.0, [1, 20]),
+        # Not all 261 components: once fits take their time, every other size; and in
+        # the end about a third of the best, for a thinner start.
+        (195.0, [1, 2, 3, 5, 8, 20, 40, 80, 30]),
+        (90.0, [1, 2, 3, 80]),
+        (60.0, [1, 2, 8, 40]),
+        (40.0, [1, 2, 5, 30]),
+        (1.0, [1, 2]),
         (0.0, [1]),
     ],
 )
 def test_sizes_are_left_out_where_time_is_short(monkeypatch, seconds, sizes):
-    assert tried(monkeypatch, seconds)[0] == sizes
+    assert tried(monkeypatch, seconds) == sizes
 
 
 def test_few_rows_allow_few_components(monkeypatch):
     # 66 numbers a component of 10 columns, 10 rows for each of them.
-    assert tried(monkeypatch, math.inf, rows=6_000, d=10)[0] == [1, 2, 3, 5, 8]
+    assert tried(monkeypatch, math.inf, rows=6_000, d=10) == [1, 2, 3, 5, 8]
     assert starts.most_components(6_000, 10, math.inf) == 8
     # Wide rows tell more: 2,080 numbers, 100 / 63 rows for each.
     assert starts.most_components(50_000, 63, math.inf) == 12
@@ -70,9 +76,10 @@ def test_few_rows_allow_few_components(monkeypatch):
 def test_passes_end_with_the_time():
     z = np.random.default_rng(0).normal(size=(2_000, 2))
     with starts.quiet():
-        assert starts._fitted(z, 8, 0, 1e-6, Clock(0.0))[1] == starts._PASSES_AT_ONCE
-        mixture, passes = starts._fitted(z, 8, 0, 1e-6)
-    assert mixture.converged_ or passes == starts._PASSES
+        hurried = starts._fitted(z, 8, 0, 1e-6, Clock(0.0))[0]
+        patient = starts._fitted(z, 8, 0, 1e-6)[0]
+    assert hurried.n_iter_ == starts._PASSES_AT_ONCE and not hurried.converged_
+    assert patient.lower_bound_ > hurried.lower_bound_
 
 
 def test_a_stopped_clock_has_nothing_left():

@@ -13,7 +13,16 @@ from sklearn.mixture import GaussianMixture
 from tfp_flows._clock import Clock
 from tfp_flows.bases import Mixture
 
-__all__ = ["Start", "mixture_of_few", "mixtures", "most_components", "quiet"]
+__all__ = [
+    "THINNING",
+    "Start",
+    "mixture_of_few",
+    "mixtures",
+    "most_components",
+    "quiet",
+]
+
+THINNING = 3.0  # components of the best start and of the next
 
 _SIZES = (1, 2, 3, 5, 8, 12, 20, 30, 40, 60, 80)
 # Rows at least for each number of a mixture: as a start, there this over the width as
@@ -26,9 +35,10 @@ _ROWS, _MOST_ROWS, _ROWS_A_SECOND = 50_000, 200_000, 750
 # The least variance of a component, of points that have about unit variance.
 _LEAST_VARIANCE = 1e-6
 
-# Passes of expectation and maximization: at most, at least, and between looks at
-# the clock.
-_PASSES, _FEWEST_PASSES, _PASSES_AT_ONCE = 60, 20, 5
+# Passes of expectation and maximization: at most, as a rule, and between looks at the
+# clock.
+_PASSES, _USUAL_PASSES, _PASSES_AT_ONCE = 60, 20, 5
+_QUICK = 0.03  # of the time that is left
 _WORSE = 0.05  # nats by which a size is too large to try larger ones
 
 
@@ -93,7 +103,8 @@ def mixtures(
 ) -> list[Start]:
     """Returns mixtures of more and more components, the first with one.
 
-    Where the time does not allow all sizes, some are left out, but the largest last.
+    Where the time does not allow all sizes, some are left out, but the largest last;
+    where there is time after all, those that make good thinner starts are made up for.
 
     Args:
       train: `(n, d)`, of about unit scale.
@@ -103,22 +114,41 @@ def mixtures(
     """
     train = train[: _rows(len(train), clock.seconds)]
     sizes = _sizes(*train.shape, _rows_a_number(train.shape[1]))
-    starts: list[Start] = []
-    while sizes:
-        k, *sizes = sizes
+    starts: dict[int, Start] = {}
+    k, pace = 1, math.inf
+    while k:
         before = clock.spent
-        mixture, passes = _fitted(train, k, seed, _LEAST_VARIANCE, clock)
-        starts.append(Start(mixture, float(mixture.score(held_out))))
-        best = max(start.score for start in starts)
-        if len(starts) > 3 and starts[-1].score < best - _WORSE:
-            break
-        # Seconds of a pass for each component.
-        pace = (clock.spent - before) / (k * passes)
-        while sizes and pace * _FEWEST_PASSES * sizes[-1] > clock.left:
-            sizes.pop()
-        while len(sizes) > 1 and pace * _PASSES * sum(sizes) > clock.left:
-            sizes = sizes[::-2][::-1]
-    return starts
+        mixture, seconds = _fitted(train, k, seed, _LEAST_VARIANCE, clock)
+        starts[k] = Start(mixture, float(mixture.score(held_out)))
+        best = max(starts, key=lambda k: starts[k].score)
+        if len(starts) > 3 and starts[k].score < starts[best].score - _WORSE:
+            sizes = [size for size in sizes if size <= k]
+        # Of a fit that took no time to speak of, most was not for passes.
+        pace = min(pace, seconds / k)
+        was_quick = clock.spent - before < _QUICK * clock.left
+        larger = [size for size in sizes if size > max(starts)]
+        k = _next_size(larger, 0.0 if was_quick else pace, clock.left)
+        if k is None:
+            thinner = [size for size in sizes if size < best and size not in starts]
+            thinner.sort(key=lambda size: abs(math.log(size * THINNING / best)))
+            k = _next_size(thinner[:1], pace, clock.left)
+    return [starts[k] for k in sorted(starts)]
+
+
+def _next_size(sizes: list[int], pace: float, left: float) -> int | None:
+    """Returns the size to try next: the first of those that there is time for.
+
+    Args:
+      sizes: increasing.
+      pace: seconds that a pass takes for each component.
+      left: seconds until the end.
+    """
+    pace *= _USUAL_PASSES
+    while sizes and pace * sizes[-1] >= left:
+        sizes = sizes[:-1]
+    while len(sizes) > 1 and pace * sum(sizes) > left:
+        sizes = sizes[::-2][::-1]
+    return sizes[0] if sizes else None
 
 
 def _fitted(
@@ -127,8 +157,8 @@ def _fitted(
     seed: int,
     least: float,
     clock: Clock | None = None,
-) -> tuple[GaussianMixture, int]:
-    """Returns a mixture, and how many passes it has taken."""
+) -> tuple[GaussianMixture, float]:
+    """Returns a mixture, and the seconds that its last passes took each."""
     mixture = GaussianMixture(
         components,
         reg_covar=least,
@@ -137,12 +167,14 @@ def _fitted(
         warm_start=True,
         random_state=seed,
     )
-    passes = 0
+    watch, passes = Clock(None), 0
     while passes < _PASSES:
+        before = watch.spent
         passes += mixture.fit(z).n_iter_
+        seconds = (watch.spent - before) / mixture.n_iter_
         if mixture.converged_ or (clock and clock.left < 0):
             break
-    return mixture, passes
+    return mixture, seconds
 
 
 def _rows(n: int, seconds: float) -> int:

@@ -18,6 +18,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows._clock import Clock
 from tfp_flows._mixture_starts import (
+    THINNING,
     Start,
     mixture_of_few,
     mixtures,
@@ -48,7 +49,6 @@ _MIXTURES_ALONE, _MIXTURES, _MIXTURES_SECONDS, _MIXTURES_LONG = 0.7, 0.25, 15.0,
 _ROUNDS = ((160, 0.2), (400, 0.35))
 # Nats a coordinate that an entrant may be behind after a round, and at the end.
 _LAG, _SLACK = 0.03, 0.005
-_THINNING = 3.0  # components of the thickest entrant and of the next
 _STEPS, _STEPS_A_ROW = 6_000, 1  # where no time limit is given, at most
 _PATIENCE = 20  # epochs
 _STEPS_AT_ONCE = 32
@@ -196,7 +196,7 @@ def _entrants(starts: Sequence[Start]) -> list[Start]:
     """Returns a Gaussian, the best mixture, and one of a size between the two."""
     best = max(range(len(starts)), key=lambda i: starts[i].score)
     sizes = np.log([start.components for start in starts[: best + 1]])
-    thinner = int(np.argmin(np.abs(sizes - sizes[best] + math.log(_THINNING))))
+    thinner = int(np.argmin(np.abs(sizes - sizes[best] + math.log(THINNING))))
     return [starts[i] for i in sorted({0, thinner, best})]
 
 
