@@ -35,7 +35,7 @@ __all__ = ["Plan", "Result", "warm_fit"]
 
 tfb = tfp.bijectors
 
-_MOST_HELD_OUT = 20_000
+_LEAST_HELD_OUT, _MOST_HELD_OUT = 500, 20_000
 
 # Fewer rows than this and this times the width: a mixture is all they can tell.
 _FEWEST_ROWS, _FEWEST_ROWS_A_COLUMN = 500, 40
@@ -113,7 +113,8 @@ def warm_fit(
         with quiet():
             return _alone(mixture_of_few(z, plan.seed))
     rows = rng.permutation(n)
-    count = min(_MOST_HELD_OUT, max(1, round(plan.validation_fraction * n)))
+    least = min(_LEAST_HELD_OUT, n // 10)
+    count = min(_MOST_HELD_OUT, max(least, round(plan.validation_fraction * n)))
     held_out, train = z[rows[:count]], z[rows[count:]]
     with quiet():
         if clock.left < _LEAST_SECONDS:

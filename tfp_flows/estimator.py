@@ -54,7 +54,8 @@ class FlowDensity(OutlierMixin, TransformerMixin, BaseEstimator):
       bins: of each spline.
       batch_size: rows a step.
       learning_rate: at first; falls to 0 as a cosine.
-      validation_fraction: share of the rows that are held out.
+      validation_fraction: share of the rows that are held out; at least a tenth or 500
+        of them, at most 20,000.
       contamination: share of outliers that `predict` finds among the training rows,
         in (0, 0.5].
       time_limit: seconds that `fit` may take, all in all; when None it takes a
@@ -109,7 +110,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, BaseEstimator):
         bins: int = 8,
         batch_size: int = 512,
         learning_rate: float = 4e-3,
-        validation_fraction: float = 0.1,
+        validation_fraction: float = 0.05,
         contamination: float = 0.1,
         time_limit: float | None = None,
         verbose: int = 1,
