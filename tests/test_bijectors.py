@@ -210,8 +210,12 @@ CONTRACT = {
 
 # Those that take longer than ten seconds.
 SLOW = (
+    "autoregressive spline, angles",
     "continuous",
     "gaussianize",
+    "maf, residual, permuted",
+    "mixture cdf",
+    "mixture cdf coupling",
     "mixture cdf coupling, random start",
     "mixture cdf, inverted",
     "numerical inverse",

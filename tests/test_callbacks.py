@@ -3,10 +3,13 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfp_flows as tfpf
-from tfp_flows.callbacks import CosineToDeadline, WeightAverage
+from tfp_flows.callbacks import CosineToDeadline, StagePictures, WeightAverage
+from tfp_flows.callbacks import stage_pictures as module
 from tfp_flows.optimizers import FusedAdam
+from tfp_flows.plotting import animate_training
 
 
 def flow():
@@ -141,3 +144,84 @@ def test_fused_adam_saves_and_loads(tmp_path):
 def test_fused_adam_refuses_amsgrad():
     with pytest.raises(ValueError, match="amsgrad"):
         FusedAdam(amsgrad=True)
+
+
+# StagePictures
+
+
+def trained(pictures, epochs=3, model=None):
+    model = model or flow()
+    model.compile("adam")
+    model.fit(points(), epochs=epochs, batch_size=100, verbose=0, callbacks=[pictures])
+    return model
+
+
+def test_stages_are_recorded_from_the_start_to_the_end(monkeypatch):
+    monkeypatch.setattr(module, "_SHARE", 1e9)
+    pictures = StagePictures(n=50, seed=3)
+    model = flow()
+    model.adapt(points())
+    first = model.stages(50, seed=3)
+    trained(pictures, model=model)
+    assert [record.epoch for record in pictures.records] == [0, 1, 2, 3]
+    assert pictures.records[0].loss is None
+    losses = [record.loss for record in pictures.records[1:]]
+    assert losses == sorted(losses, reverse=True)
+    for record, stages in ((0, first), (-1, model.stages(50, seed=3))):
+        for cloud, stage in zip(pictures.records[record].samples, stages, strict=True):
+            np.testing.assert_allclose(cloud, stage.samples, rtol=1e-5, atol=1e-6)
+    pictures = StagePictures(every=2, n=50)
+    trained(pictures, epochs=5)
+    assert [record.epoch for record in pictures.records] == [0, 2, 4, 5]
+
+
+def test_records_that_would_take_too_long_are_left_out(monkeypatch):
+    monkeypatch.setattr(module, "_SHARE", 0.0)
+    pictures = StagePictures(n=50)
+    trained(pictures)
+    # The time of the first tells nothing, as it builds things.
+    assert [record.epoch for record in pictures.records] == [0, 1, 3]
+
+
+def test_tensorboard_gets_the_pictures(tmp_path):
+    trained(StagePictures(n=50, log_dir=tmp_path), epochs=1)
+    (file,) = tmp_path.iterdir()
+    events = list(tf.compat.v1.train.summary_iterator(str(file)))
+    values = [value for event in events for value in event.summary.value]
+    assert [value.tag for value in values] == ["stages", "stages"]
+    picture = tf.io.decode_image(values[0].tensor.string_val[2]).numpy()
+    assert picture.shape[-1] == 3 and picture.std() > 10
+
+
+def test_the_film_of_the_training_shows_each_record():
+    pictures = StagePictures(n=50)
+    trained(pictures)
+    film = animate_training(pictures)
+    figure = film._fig
+    record = pictures.records[-1]
+    film._func(len(pictures.records) - 1)
+    assert [ax.get_title() for ax in figure.axes] == list(record.names)
+    for ax, cloud in zip(figure.axes, record.samples, strict=True):
+        np.testing.assert_allclose(ax.collections[0].get_offsets(), cloud, rtol=1e-6)
+    assert figure.get_suptitle() == f"epoch 3: {record.loss:.3f} nats"
+    film._func(0)
+    assert figure.get_suptitle() == "epoch 0"
+
+
+def test_one_coordinate_is_filmed_as_a_histogram():
+    pictures = StagePictures(n=200)
+    line = tfpf.Flow([tfpf.bijectors.Spline(4, seed=0)], event_size=1)
+    line.compile("adam")
+    line.fit(points()[:, :1], epochs=1, verbose=0, callbacks=[pictures])
+    film = animate_training(pictures)
+    heights, edges, _ = film._fig.axes[-1].patches[0].get_data()
+    assert np.sum(heights * np.diff(edges)) == pytest.approx(1.0, abs=0.03)
+
+
+def test_a_film_needs_records():
+    with pytest.raises(ValueError, match="must hold a record"):
+        animate_training(StagePictures())
+    with pytest.raises(TypeError, match="must be a callbacks"):
+        animate_training(None)
+    with pytest.raises(ValueError, match="`every` must be a whole number"):
+        StagePictures(every=0)

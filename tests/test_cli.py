@@ -1,8 +1,10 @@
 """The command line: its commands, its files, and one line for each mistake."""
 
+import html
 import json
 import subprocess
 import sys
+import types
 import zipfile
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import tensorflow_probability as tfp
 from matplotlib.figure import Figure
 
 import tfp_flows as tfpf
-from tfp_flows import _fitting, _tables, plotting
+from tfp_flows import _fitting, _tables, plotting, reporting
 from tfp_flows.cli import main
 
 tfb = tfp.bijectors
@@ -25,6 +27,7 @@ FILES = [
     "metrics.json",
     "model.keras",
     "orders.png",
+    "report.html",
     "samples.csv",
     "stages.png",
 ]
@@ -72,6 +75,15 @@ def blank_pictures(monkeypatch):
         monkeypatch.setattr(plotting, name, lambda *args, **kwargs: Figure())
 
 
+@pytest.fixture
+def blank_report(monkeypatch):
+    def report(flow, x, path, **options):
+        path.touch()
+        return types.SimpleNamespace(verdicts=["Good."])
+
+    monkeypatch.setattr(reporting, "report", report)
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A saved flow whose answers are known: 2·z + 1 and z/2 - 1."""
@@ -90,6 +102,14 @@ def test_fit_leaves_all_its_files(fitted):
     history = _tables.read(fitted / "history.csv")
     assert history.columns == ["epoch", "loss", "val_loss"]
     np.testing.assert_array_equal(history.points[:, 0], [1, 2, 3])
+
+
+def test_the_report_says_what_was_called_and_what_was_found(fitted):
+    page = (fitted / "report.html").read_text(encoding="utf-8")
+    assert "tfp-flows fit" in page and "people.csv --out" in page
+    assert "height" in page and "<title>people</title>" in page
+    verdict = json.loads((fitted / "metrics.json").read_text())["verdicts"][0]
+    assert html.escape(verdict) in page
 
 
 def test_samples_have_the_headers_and_units_of_the_file(fitted):
@@ -151,7 +171,9 @@ def test_the_last_bijector_standardizes_the_data(fitted):
     np.testing.assert_allclose(standard.std(0), 1, atol=0.1)
 
 
-def test_fit_of_a_density_knows_its_entropy(tmp_path, capsys, blank_pictures):
+def test_fit_of_a_density_knows_its_entropy(
+    tmp_path, capsys, blank_pictures, blank_report
+):
     words = ["--flow", "nice", "--samples", "500", "--parameter", "noise=0.3"]
     words += ["--dtype", "float64", "--layers", "2", "--hidden", "4,4", "--epochs", "1"]
     assert run("fit", "two_moons", "--out", tmp_path, *words) == 0
@@ -181,7 +203,7 @@ def test_an_unfinished_fit_leaves_nothing(people, monkeypatch, capsys, error):
 
 
 def test_a_fit_that_cannot_write_a_file_keeps_the_old_ones(
-    people, monkeypatch, capsys, blank_pictures
+    people, monkeypatch, capsys, blank_pictures, blank_report
 ):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")

@@ -494,6 +494,7 @@ class TestFit:
             np.testing.assert_allclose(np.mean(z, 0), 0.0, atol=1e-5)
             np.testing.assert_allclose(np.std(z, 0), 1.0, rtol=1e-3)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("head", [False, True])
     def test_two_replicas_train_as_one_device(self, head):
         # Logical devices must be set before TensorFlow starts: a process of its own.

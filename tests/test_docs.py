@@ -1,5 +1,6 @@
 """Every Python snippet of the README and the docs runs, in the order of its page."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -27,3 +28,21 @@ def test_the_quickstart_is_fifteen_lines():
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_site_has_every_page_and_no_dead_link(tmp_path):
+    build = importlib.import_module("docs.build")
+    build.build(tmp_path)
+    names = {path.name for path in tmp_path.glob("*.html")}
+    expected = {"index.html", "gallery.html"}
+    assert names == expected | {f"{page.stem}.html" for page in PAGES[1:]}
+    for name in names:
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        for target in re.findall(r'(?:href|src)="([^"]+)"', text):
+            if "://" in target:
+                continue
+            path, _, part = target.partition("#")
+            linked = tmp_path / (path or name)
+            assert linked.exists(), f"{name} links to {target}"
+            if part:
+                assert f'id="{part}"' in linked.read_text(encoding="utf-8"), target

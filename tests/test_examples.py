@@ -31,6 +31,17 @@ def test_five_stages(tmp_path):
 
 
 @pytest.mark.slow
+def test_orders_compared(tmp_path, capsys):
+    comparison = load("orders_compared").main(tmp_path)
+    assert len(comparison.fits) == 5
+    given = next(fit for fit in comparison.fits if fit.order == (0, 1, 2, 3, 4))
+    assert comparison.is_clear(given) and given.behind > 0.05
+    assert -0.29 > comparison.best.mean > -1.4  # of at most the entropy's negative
+    assert "The order matters" in capsys.readouterr().out
+    assert (tmp_path / "orders.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
 def test_leaky_relu_and_coupling(tmp_path, capsys):
     result = load("leaky_relu_and_coupling").main(tmp_path)
     assert -0.01 < result["gap"] < 0.05

@@ -16,6 +16,7 @@ LAYERS = [
     {"adaptation"},
     {"composition", "tracking", "data", "stages", "exporting"},
     {"flow"},
+    {"diagnostics"},  # plotting draws what it finds
     {
         "recipes",
         "supports",
@@ -24,9 +25,11 @@ LAYERS = [
         "testing",
         "plotting",
         "variational",
-        "callbacks",
         "optimizers",
     },
+    {"callbacks"},  # draws its records, for TensorBoard
+    {"reporting"},
+    {"orders"},  # its result draws itself, with plotting
     {"_mixture_starts"},
     {"_warm_fit"},
     {"estimator"},

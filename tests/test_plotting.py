@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 import tfp_flows as tfpf
 from tfp_flows import densities, plotting
+from tfp_flows.composition import random_orders
 from tfp_flows.plotting import (
     animate_stages,
     plot_density,
@@ -27,7 +28,7 @@ from tfp_flows.plotting import (
 )
 from tfp_flows.plotting._panels import MassNorm, robust_limits
 from tfp_flows.plotting._style import base_colors
-from tfp_flows.plotting.stages import _random_orders, composed
+from tfp_flows.plotting.stages import composed
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -379,13 +380,13 @@ def test_orders_are_rows_that_keep_names_with_their_bijectors(flow2):
 
 
 def test_random_orders_differ_and_repeat_with_the_seed(flow2):
-    assert _random_orders(9, 3, seed=1) == _random_orders(9, 3, seed=1)
-    assert _random_orders(9, 3, seed=1) != _random_orders(9, 3, seed=2)
-    everything = _random_orders(3, 100, seed=0)
+    assert random_orders(9, 3, seed=1) == random_orders(9, 3, seed=1)
+    assert random_orders(9, 3, seed=1) != random_orders(9, 3, seed=2)
+    everything = random_orders(3, 100, seed=0)
     assert len(everything) == len(set(map(tuple, everything))) == 6
     assert everything[0] == [0, 1, 2]
     figure = plot_orders(flow2, n=1, seed=3, samples=10)
-    order = _random_orders(5, 1, seed=3)[1]
+    order = random_orders(5, 1, seed=3)[1]
     assert figure.axes[6].get_ylabel() == f"order {', '.join(map(str, order))}"
 
 
@@ -634,7 +635,7 @@ def test_transformation_needs_one_coordinate(flow2):
 # animate_stages
 
 
-def test_animation_has_a_frame_a_stage_and_saves_small(tmp_path):
+def test_animation_of_many_stages_saves_small(tmp_path):
     flow = tfpf.Flow([tfpf.bijectors.LeakyReLU(0.9) for _ in range(18)], event_size=2)
     film = animate_stages(flow)
     path = tmp_path / "flow.gif"
@@ -643,7 +644,11 @@ def test_animation_has_a_frame_a_stage_and_saves_small(tmp_path):
     from PIL import Image
 
     with Image.open(path) as image:
-        assert image.n_frames == 19
+        assert image.n_frames == 1 + 18 * 4
+    film.save(tmp_path / "flow.html")
+    page = (tmp_path / "flow.html").read_text(encoding="utf-8")
+    assert len(page) < 2e6 and "http" not in page
+    assert page.count("UklGR") == 74  # a WebP each, and the one shown at first
 
 
 @pytest.mark.parametrize("share", [False, True])
@@ -664,13 +669,57 @@ def test_animation_moves_the_points(flow2, share):
 
 def test_animated_points_of_one_coordinate_fill_the_density(flow1):
     ax = Figure().add_subplot()
-    film = animate_stages(flow1, n=500, ax=ax)
+    film = animate_stages(flow1, n=500, between=0, ax=ax)
     film._func(2)
     x, height = points(ax).T
     density = np.exp(flow1.log_prob(x[:, None]))
     share = height / density
     assert share.min() >= 0 and share.max() <= 1 + 1e-4
     assert abs(share.mean() - 0.5) < 0.05
+
+
+def test_a_rotation_turns_the_points(tmp_path):
+    angle = 2.0
+    flow = tfpf.Flow(
+        [
+            tfpf.bijectors.Rotation2D(angle),
+            tfpf.bijectors.Rotation(identity_start=False, seed=1),
+        ]
+    )
+    ax = Figure().add_subplot()
+    film = animate_stages(flow, n=50, between=1, ax=ax)
+    stages = [np.asarray(stage.samples) for stage in flow.stages(50)]
+    radius = np.linalg.norm(stages[0], axis=1)
+    for frame in range(5):
+        film._func(frame)
+        np.testing.assert_allclose(
+            np.linalg.norm(points(ax), axis=1), radius, rtol=1e-5
+        )
+        if frame % 2 == 0:
+            np.testing.assert_allclose(points(ax), stages[frame // 2], atol=1e-5)
+    film._func(1)
+    cos, sin = np.cos(angle / 2), np.sin(angle / 2)
+    turned = stages[0] @ [[cos, sin], [-sin, cos]]
+    np.testing.assert_allclose(points(ax), turned, atol=1e-5)
+
+
+def test_the_density_fades_on_the_way(flow2):
+    ax = Figure().add_subplot()
+    film = animate_stages(flow2, n=30, between=3, ax=ax)
+    image = ax.images[0]
+    for frame, strength in ((0, 1.0), (1, 0.6875), (2, 0.0), (4, 1.0)):
+        film._func(frame)
+        assert image.get_alpha() == pytest.approx(strength)
+    low, high, *_ = image.get_extent()
+    assert (low, high) == pytest.approx(ax.get_xlim())
+    ax = Figure().add_subplot()
+    animate_stages(flow2, n=30, show="samples", ax=ax)
+    assert not ax.images
+    ax = Figure().add_subplot()
+    animate_stages(flow2, n=30, show="density", ax=ax)
+    assert ax.images and not ax.collections[0].get_visible()
+    with pytest.raises(ValueError, match="needs points of 2 coordinates"):
+        animate_stages(tfpf.Flow([], event_size=3), show="density")
 
 
 def test_animation_may_be_thrown_away_and_refuses_wrong_options(flow2):
@@ -772,7 +821,7 @@ def test_orders_of_a_conditional_flow(conditional2):
 
 def test_film_of_a_conditional_flow(conditional1, conditional2):
     for flow in (conditional1, conditional2):
-        film = animate_stages(flow, context=CONTEXT, n=20)
+        film = animate_stages(flow, context=CONTEXT, n=20, between=0)
         assert len(list(film.new_frame_seq())) == len(flow.bijectors) + 1
 
 

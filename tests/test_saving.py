@@ -127,6 +127,7 @@ print((flow.log_prob(np.load(folder + "/x.npy")).numpy() == expected).all())
 """
         assert run(code, folder) == "True"
 
+    @pytest.mark.slow
     def test_the_loaded_flow_is_the_same_in_everything(self, fitted):
         flow, folder, x, *_ = fitted
         loaded = keras.models.load_model(folder / "zoo.keras")
@@ -138,6 +139,7 @@ print((flow.log_prob(np.load(folder + "/x.npy")).numpy() == expected).all())
         loss = [f.fit(x, epochs=1, shuffle=False, verbose=0) for f in (flow, loaded)]
         assert loss[0].history == loss[1].history
 
+    @pytest.mark.slow
     def test_a_loaded_flow_can_be_saved_again(self, fitted, tmp_path):
         _, folder, x, *_ = fitted
         once = keras.models.load_model(folder / "zoo.keras")

@@ -17,21 +17,26 @@ from tfp_flows import (
 )
 from tfp_flows.flow import Flow, NegativeLogLikelihood, Stage
 from tfp_flows.log_prob import LogProb
+from tfp_flows.orders import OrderComparison, compare_orders
 
 __all__ = [
     "Flow",
     "FlowDensity",
     "LogProb",
     "NegativeLogLikelihood",
+    "OrderComparison",
     "Stage",
     "bases",
     "bijectors",
     "callbacks",
+    "compare_orders",
     "densities",
+    "diagnostics",
     "networks",
     "optimizers",
     "plotting",
     "recipes",
+    "report",
     "supports",
     "testing",
     "variational",
@@ -40,8 +45,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # These load matplotlib and scikit-learn: not before they are asked for.
-    if name == "plotting":
-        return importlib.import_module("tfp_flows.plotting")
+    if name in ("diagnostics", "plotting"):
+        return importlib.import_module(f"tfp_flows.{name}")
     if name == "FlowDensity":
         return importlib.import_module("tfp_flows.estimator").FlowDensity
+    if name == "report":
+        return importlib.import_module("tfp_flows.reporting").report
     raise AttributeError(f"module 'tfp_flows' has no attribute {name!r}")

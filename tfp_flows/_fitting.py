@@ -32,6 +32,7 @@ SAMPLES = 1000  # drawn from the fitted flow
 TRAIN = 50_000  # points of a named density
 _VALIDATION, _HELD_OUT = 10_000, 100_000
 _FEWEST_ROWS = 20  # of a file, so that a tenth of them has a standard error
+_FEWEST_JUDGED = 50  # held-out rows that a report can say something about
 
 
 def fit(options: argparse.Namespace) -> None:
@@ -65,7 +66,7 @@ def fit(options: argparse.Namespace) -> None:
             "options": _chosen(options),
             "versions": _versions(),
         }
-        _leave(folder, flow, data, history, metrics)
+        _leave(folder, flow, data, history, metrics, options.words)
         written = sorted(file.name for file in folder.iterdir())
     if not options.quiet:
         print(_told(metrics))
@@ -231,7 +232,7 @@ def standard_error(values: np.ndarray) -> float:
 
 def _chosen(options: argparse.Namespace) -> dict[str, Any]:
     """Returns the options that the result depends on."""
-    elsewhere = ("command", "source", "seed", "out", "quiet")
+    elsewhere = ("command", "source", "seed", "out", "quiet", "words")
     return {name: v for name, v in vars(options).items() if name not in elsewhere}
 
 
@@ -257,8 +258,10 @@ def _leave(
     data: _Data,
     history: dict[str, list[float]],
     metrics: dict[str, Any],
+    command: str,
 ) -> None:
     from tfp_flows import plotting
+    from tfp_flows.reporting import report
 
     seed = metrics["seed"]
     flow.save(folder / "model.keras")
@@ -272,6 +275,19 @@ def _leave(
         np.stack([epochs, *history.values()], axis=-1),
         ["epoch", *history],
     )
+    if len(data.held_out) >= _FEWEST_JUDGED:
+        metrics["verdicts"] = report(
+            flow,
+            data.held_out,
+            folder / "report.html",
+            x_train=data.train,
+            names=data.columns,
+            history=history,
+            entropy=data.entropy,
+            title=Path(metrics["source"]).stem,
+            command=command,
+            seed=seed,
+        ).verdicts
     text = json.dumps(metrics, indent=2) + "\n"
     (folder / "metrics.json").write_text(text, encoding="utf-8")
 
@@ -286,4 +302,6 @@ def _told(metrics: dict[str, Any]) -> str:
             f"; exact entropy {metrics['entropy']:.4f}, gap "
             f"{metrics['gap_to_entropy']:.4f}"
         )
-    return told
+    if "verdicts" in metrics:
+        return f"{told}\n{metrics['verdicts'][0]}"
+    return f"{told}\nNo report: it takes {_FEWEST_JUDGED} held-out rows."

@@ -9,6 +9,7 @@ import inspect
 import json
 import math
 import os
+import shlex
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
@@ -38,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
       words or the files; 130 when interrupted.
     """
     try:
-        options = _parser().parse_args(argv)
+        words = sys.argv[1:] if argv is None else argv
+        options = _parser().parse_args(words)
+        options.words = shlex.join([_PROGRAM, *words])
         options.command(options)
         sys.stdout.flush()
     except KeyboardInterrupt:

@@ -1,5 +1,6 @@
 """What a list of bijectors and a base say about each other: size, dtype, names."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,8 @@ __all__ = [
     "as_bijectors",
     "infer_dtype",
     "infer_event_size",
+    "name_of",
+    "random_orders",
     "stage_names",
 ]
 
@@ -181,7 +184,7 @@ def stage_names(
     Different bijectors of one name are numbered in the order of the list, so that
     each can be told from the others after a shuffle.
     """
-    distinct = {id(bijector): _name_of(bijector) for bijector in bijectors}
+    distinct = {id(bijector): name_of(bijector) for bijector in bijectors}
     repeated = {name for name, n in Counter(distinct.values()).items() if n > 1}
     numbers: Counter = Counter()
     for key, name in distinct.items():
@@ -193,16 +196,42 @@ def stage_names(
     return (_class_name(base), *(distinct[id(bijector)] for bijector in bijectors))
 
 
-def _name_of(bijector: tfb.Bijector) -> str:
+def name_of(bijector: tfb.Bijector) -> str:
+    """Returns the user's own name of a bijector, else that of its class."""
     class_name = _class_name(bijector)
     given = (bijector.parameters or {}).get("name")
     is_wrapper = class_name in ("Chain", "Invert")  # these put names together
     if given and not is_wrapper and given.replace("_", "") != class_name.lower():
         return given
     if class_name == "Invert":
-        return f"Invert({_name_of(bijector.bijector)})"
+        return f"Invert({name_of(bijector.bijector)})"
     return class_name
 
 
 def _class_name(value: Any) -> str:
     return type(value).__name__.lstrip("_")
+
+
+def random_orders(count: int, n: int, *, seed: int) -> list[list[int]]:
+    """Returns the given order, then up to n different others.
+
+    Args:
+      count: of the bijectors.
+      n: number of others; fewer where there are not as many.
+      seed: of the others.
+
+    Raises:
+      ValueError: fewer than two bijectors have one order only.
+    """
+    if count < 2:
+        raise ValueError(
+            "Orders need a flow of at least 2 bijectors, which can change places. "
+            f"Received one with {count}."
+        )
+    rng = np.random.default_rng(seed)
+    orders = [tuple(range(count))]
+    while len(orders) < min(n + 1, math.factorial(count)):
+        order = tuple(int(i) for i in rng.permutation(count))
+        if order not in orders:
+            orders.append(order)
+    return [list(order) for order in orders]

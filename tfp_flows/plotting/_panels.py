@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.image import AxesImage
 
@@ -186,6 +186,21 @@ def curve(
     peak = readable_peak(density)
     top = np.nanmax(density) if np.isfinite(density).any() else 1.0
     return 1.1 * (top if top <= 1.5 * peak else 1.5 * peak)
+
+
+def rug(ax: Axes, x: np.ndarray, color: str = _style.INK) -> LineCollection:
+    """Draws a short line at the foot of the axes for each number, `(n,)`."""
+    return ax.vlines(
+        x,
+        0.0,
+        0.03,
+        transform=ax.get_xaxis_transform(),
+        color=color,
+        alpha=float(np.clip(150 / max(len(x), 1), 0.05, 0.7)),  # many run together
+        linewidth=0.6,
+        rasterized=True,
+        zorder=3.5,
+    )
 
 
 def remark(ax: Axes, text: str) -> None:

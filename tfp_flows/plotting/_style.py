@@ -39,7 +39,13 @@ def _heat() -> LinearSegmentedColormap:
     return LinearSegmentedColormap.from_list("tfpf_heat", stops)
 
 
-SHADES, HEAT = _shades(), _heat()
+def _diverging() -> LinearSegmentedColormap:
+    """Returns dark blue over white to dark orange, which everybody tells apart."""
+    stops = ["#00305a", BLUE, "#8fc3e3", "#ffffff", "#f6b48f", VERMILION, "#6b2c00"]
+    return LinearSegmentedColormap.from_list("tfpf_diverging", stops)
+
+
+SHADES, HEAT, DIVERGING = _shades(), _heat(), _diverging()
 
 # Corners of the map from a base position to a colour: blue to yellow across, dark to
 # light upwards, which every kind of colour vision keeps apart.

@@ -149,6 +149,25 @@ def as_flow(flow: Any) -> Flow:
     return flow
 
 
+def as_sampler(flow: Any) -> tuple[int, Callable[..., Any]]:
+    """Returns the event size and a function of (n, seed) that samples.
+
+    Raises:
+      TypeError: `flow` cannot be sampled.
+    """
+    if isinstance(flow, tfp.distributions.Distribution):
+        target = of_distribution(flow)
+        return target.event_size, target.sample
+    event_size = getattr(flow, "event_size", None)
+    sample = getattr(flow, "sample", None)
+    if event_size is None or not callable(sample):
+        raise TypeError(
+            "`flow` must be a Flow, a tfd.Distribution, or have `event_size` and "
+            f"`sample(n, seed=)`. Received: {type(flow).__name__}."
+        )
+    return event_size, sample
+
+
 def pick_coordinates(coordinates: Any, event_size: int) -> list[int]:
     """Returns the indices of the coordinates to draw: one, or two different ones.
 
@@ -167,8 +186,65 @@ def pick_coordinates(coordinates: Any, event_size: int) -> list[int]:
     return picked
 
 
+def pick_stage(stage: Any, first: int, last: int) -> int:
+    """Returns the index of a stage, as in `flow.stages()`.
+
+    Raises:
+      ValueError: it is not one of first..last.
+    """
+    is_whole = isinstance(stage, (int, np.integer)) and not isinstance(stage, bool)
+    if not is_whole or not first <= stage <= last:
+        hint = " Stage 0 is the base, which no bijector made." if first else ""
+        raise ValueError(
+            f"`stage` must be one of {first}..{last}. Received: {stage!r}.{hint}"
+        )
+    return int(stage)
+
+
 def as_data(data: Any, flow: Any, event_size: int) -> np.ndarray:
     """Returns the user's data as `(n, event_size)`, checked."""
     dtype = flow.dtype if isinstance(flow, Flow) else None
     points = _checks.as_points(data, event_size, dtype=dtype, name="data")
     return points.reshape(-1, event_size)
+
+
+def coordinate_names(data: Any, names: Any, event_size: int) -> list[str] | None:
+    """Returns what the coordinates are called: `names`, else a DataFrame's columns.
+
+    Returns:
+      A name for each, or None where nobody has named them.
+
+    Raises:
+      ValueError: `names` are not one for each coordinate.
+    """
+    if names is None:
+        columns = getattr(data, "columns", None)
+        if columns is None or len(columns) != event_size:
+            return None
+        return [str(column) for column in columns]
+    names = [names] if isinstance(names, str) else [str(name) for name in names]
+    if len(names) != event_size:
+        raise ValueError(
+            f"`names` must be {event_size}, one for each coordinate. "
+            f"Received {len(names)}: {names!r}."
+        )
+    return names
+
+
+def choose(coordinates: Any, event_size: int, most: int) -> list[int]:
+    """Returns the indices of the coordinates to draw: those asked for, else the first.
+
+    Raises:
+      ValueError: they are not different coordinates of the points, or too many.
+    """
+    most = min(event_size, most)
+    if coordinates is None:
+        return list(range(most))
+    picked = [int(i) for i in np.ravel(coordinates)]
+    known = all(0 <= i < event_size for i in picked)
+    if not known or not 1 <= len(picked) <= most or len(picked) > len(set(picked)):
+        raise ValueError(
+            f"`coordinates` must be 1 to {most} different ones of 0..{event_size - 1}. "
+            f"Received: {coordinates!r}."
+        )
+    return picked

@@ -1,82 +1,110 @@
-"""The stages as a film, from the base to the data."""
+"""Films: the stages from the base to the data, and how they were learned."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.animation import FuncAnimation
 from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 
 from tfp_flows import _checks
-from tfp_flows.flow import Flow
-from tfp_flows.plotting import _panels, _style, _targets
-from tfp_flows.plotting.stages import stage_title
+from tfp_flows.flow import Flow, Stage
+from tfp_flows.plotting import _panels, _paths, _style, _targets
+from tfp_flows.plotting._film import Film
+from tfp_flows.plotting.densities import histogram
+from tfp_flows.plotting.stages import columns_for, stage_title
 
-__all__ = ["animate_stages"]
+__all__ = ["animate_stages", "animate_training"]
+
+_SHOW = ("samples", "density", "both")
+_FRAMES = 60  # about as many, of all stages together
+_MOST_BETWEEN = 11
+_RESOLUTION = 90
+_DPI = 80  # for files that fit a page
 
 
 def animate_stages(
     flow: Flow,
     *,
     context: Any = None,
-    n: int = 2000,
+    n: int = 1000,
     seed: int = 0,
-    interval: int = 500,
-    between: int = 0,
-    share_limits: bool = True,
+    show: str = "both",
+    interval: int = 60,
+    between: int | None = None,
+    share_limits: bool = False,
     coordinates: tuple[int, int] = (0, 1),
     ax: Axes | None = None,
 ) -> FuncAnimation:
-    """Films the points on their way from the base to the data, a frame a stage.
+    """Films the points on their way from the base to the data.
 
-    A point keeps its colour, given by its place in the base. With one coordinate each
-    point stands at a fixed fraction of the exact density's height, so that the points
-    fill the area under the curve.
+    A rotation turns them, all others move them straight: a shift slides, a coupling
+    shears. It slows down at each stage. A point keeps its colour, given by its place
+    in the base. The shading is the exact density of a stage, and fades on the way to
+    the next. With one coordinate each point stands at a fixed fraction of the exact
+    density's height, so that the points fill the area under the curve; with more than
+    two, only points are drawn.
 
     Args:
       flow: of any event size.
       context: `(context_size,)`, for a conditional flow: the one to draw it for.
       n: number of points.
       seed: of the base's draw.
+      show: "samples", "density" or "both".
       interval: milliseconds a frame.
-      between: frames between two stages, in which points move straight.
+      between: frames between two stages; chosen by their number when None, for a film
+        of a few seconds.
       share_limits: True keeps the limits still, wide enough for all stages; False
-        gives each stage its own.
+        moves them from those of one stage to those of the next.
       coordinates: the two to draw, of more than one.
       ax: to draw on; new when None.
 
     Returns:
-      A matplotlib animation: `.save("flow.gif", writer="pillow")`, `.to_jshtml()`.
+      A matplotlib animation: `.save("flow.gif", writer="pillow")`, or
+      `.save("flow.html")`, one page with a button and a slider; in a notebook
+      `IPython.display.HTML(film.to_jshtml())`.
 
     Raises:
       TypeError: `flow` is not a Flow.
-      ValueError: an option is out of its range, or a context is missing, not asked
-        for, or of another shape.
+      ValueError: an option is out of its range, `show` is "density" for other than two
+        coordinates, or a context is missing, not asked for, or of another shape.
 
     Example:
       >>> import tfp_flows as tfpf
-      >>> flow = tfpf.Flow([tfpf.bijectors.Rotation2D(0.5) for _ in range(18)])
-      >>> film = animate_stages(flow, n=100)
-      >>> len(list(film.new_frame_seq()))
-      19
+      >>> flow = tfpf.Flow([tfpf.bijectors.Rotation2D(0.5) for _ in range(3)])
+      >>> film = animate_stages(flow, n=100, between=4)
+      >>> len(list(film.new_frame_seq()))  # from stage to stage in five
+      16
     """
     _targets.as_flow(flow)
-    interval = _checks.positive_int(interval, "interval")
-    if isinstance(between, bool) or not isinstance(between, int) or between < 0:
+    _checks.pick(show, _SHOW, "`show`")
+    if show == "density" and flow.event_size != 2:
         raise ValueError(
-            f"`between` must be a whole number ≥ 0. Received: {between!r}."
+            '`show="density"` needs points of 2 coordinates. Received '
+            f'{flow.event_size}. Remedy: `show="samples"`.'
         )
+    interval = _checks.positive_int(interval, "interval")
+    if between is not None:
+        between = _checks.size(between, "between")
     coordinates = _targets.pick_coordinates(coordinates, flow.event_size)
     stages = flow.stages(n, seed=seed, context=context)
-    clouds, limits = _clouds(stages, coordinates, share_limits)
-    colors = _style.base_colors(np.asarray(stages[0].samples)[:, coordinates])
+    if between is None:
+        between = min(max(_FRAMES // len(stages), 1), _MOST_BETWEEN)
+    film = _Walk(stages, coordinates, show, share_limits)
     titles = [stage_title(stage, range(k)) for k, stage in enumerate(stages)]
 
     if ax is None:
         ax = _style.new_axes(None, 4.0, 4.4)
+        ax.figure.set_dpi(_DPI)
         # Out of the layout, which would move the axes from frame to frame.
         ax.set_position([0.15, 0.11, 0.81, 0.75])
     ax = _style.new_axes(ax)
-    points = _panels.scatter(ax, clouds[0], colors)
+    colors = _style.base_colors(np.asarray(stages[0].samples)[:, coordinates])
+    points = _panels.scatter(ax, film.places(0, 0.0), colors)
+    points.set_visible(show != "density")
+    shading = film.shade(ax)
     if flow.event_size == 1:
         _style.label(ax, "x", "density")
 
@@ -84,55 +112,211 @@ def animate_stages(
         stage, part = divmod(frame, between + 1)
         t = part / (between + 1)
         t = t * t * (3 - 2 * t)  # starts and stops gently
-        after = min(stage + 1, len(stages) - 1)
-        points.set_offsets((1 - t) * clouds[stage] + t * clouds[after])
-        box = (1 - t) * limits[stage] + t * limits[after]
+        points.set_offsets(film.places(stage, t))
+        box = film.limits(stage, t)
         if flow.event_size == 1:
             ax.set_xlim(box[0])
             ax.set_ylim(box[1])
         else:
             _panels.set_limits(ax, box.tolist())
-        _style.title(ax, titles[stage if part == 0 else after], 10)
-        return [points]
+        near = stage if t < 0.5 else stage + 1
+        if shading is not None:
+            film.put_shade(shading, near, abs(1 - 2 * t))
+        _style.title(ax, titles[stage if part == 0 else stage + 1], 10)
+        return [points] if shading is None else [points, shading]
 
     draw(0)
     frames = (len(stages) - 1) * (between + 1) + 1
-    return _Film(ax.figure, draw, frames=frames, interval=interval, repeat_delay=1500)
+    return Film(ax.figure, draw, frames=frames, interval=interval, repeat_delay=1500)
 
 
-class _Film(FuncAnimation):
-    """An animation that may be thrown away unseen; matplotlib's warns of that."""
+class _Walk:
+    """What a film shows at a time: places, limits and the density's image.
 
-    def __del__(self) -> None:
-        pass
+    Args:
+      stages: of a flow, all of them.
+      coordinates: one or two to show.
+      show: as for `animate_stages`.
+      share_limits: whether all stages have the same limits.
+    """
 
-
-def _clouds(
-    stages: list[Any], coordinates: list[int], share_limits: bool
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Returns places in the picture, `(n, 2)`, and limits, `(2, 2)`, of every stage."""
-    clouds = [np.asarray(stage.samples, np.float64)[:, coordinates] for stage in stages]
-    # Infinite points would turn into NaN on the way, with a warning.
-    clouds = [np.where(np.isfinite(cloud), cloud, np.nan) for cloud in clouds]
-    limits = _panels.limits_of_each(clouds, share_limits)
-    if len(coordinates) == 1:
-        fraction = np.random.default_rng(0).uniform(size=len(clouds[0]))
-        heights = [
-            _targets.exp_log_prob(lambda _, stage=stage: stage.log_prob, None)
-            for stage in stages
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        coordinates: list[int],
+        show: str,
+        share_limits: bool,
+    ) -> None:
+        whole = [np.asarray(stage.samples, np.float64) for stage in stages]
+        # Infinite points would turn into NaN on the way, with a warning.
+        whole = [np.where(np.isfinite(cloud), cloud, np.nan) for cloud in whole]
+        self._coordinates = coordinates
+        self._last = whole[-1]
+        self._paths = [
+            _paths.path(stage.bijector, before, after)
+            for stage, before, after in zip(stages[1:], whole, whole[1:], strict=False)
         ]
-        tops = [_top(height) for height in heights]
-        if share_limits:
-            tops = [max(tops)] * len(stages)
-        clouds = [
-            np.column_stack([cloud, fraction * height])
-            for cloud, height in zip(clouds, heights, strict=True)
-        ]
-        limits = [[*pair, (0.0, top)] for pair, top in zip(limits, tops, strict=True)]
-    return clouds, [np.array(pairs) for pairs in limits]
+        clouds = [cloud[:, coordinates] for cloud in whole]
+        self._limits = _panels.limits_of_each(clouds, share_limits)
+        self._heights = self._images = None
+        if whole[0].shape[1] == 1:
+            self._heights, tops = _heights(stages, share_limits)
+            self._limits = [
+                [*pair, (0.0, top)]
+                for pair, top in zip(self._limits, tops, strict=True)
+            ]
+        elif whole[0].shape[1] == 2 and show != "samples":
+            grids = [_panels.grid(pairs, _RESOLUTION) for pairs in self._limits]
+            # Column i of a grid is the point's coordinate coordinates[i].
+            grids = [grid[:, np.argsort(coordinates)] for grid in grids]
+            self._images = _targets.stage_densities(stages, grids)
+            self._cmap = _style.HEAT if show == "density" else _style.SHADES
+
+    def places(self, stage: int, t: float) -> np.ndarray:
+        """Returns where points are, `(n, 2)`, t of the way to the next stage."""
+        at_end = stage == len(self._paths)
+        cloud = self._last if at_end else self._paths[stage](t)
+        cloud = cloud[:, self._coordinates]
+        if self._heights is None:
+            return cloud
+        after = min(stage + 1, len(self._paths))
+        height = (1 - t) * self._heights[stage] + t * self._heights[after]
+        return np.column_stack([cloud, height])
+
+    def limits(self, stage: int, t: float) -> np.ndarray:
+        """Returns (low, high) of both axes, `(2, 2)`."""
+        after = min(stage + 1, len(self._paths))
+        before, after = np.array(self._limits[stage]), np.array(self._limits[after])
+        return (1 - t) * before + t * after
+
+    def shade(self, ax: Axes) -> AxesImage | None:
+        """Draws the density of the first stage, where there is one to draw."""
+        if self._images is None:
+            return None
+        first = self._images[0].reshape(_RESOLUTION, _RESOLUTION)
+        return _panels.shade(ax, first, self._limits[0], self._cmap)
+
+    def put_shade(self, image: AxesImage, stage: int, strength: float) -> None:
+        """Shows the density of a stage, more or less faded."""
+        values = self._images[stage].reshape(_RESOLUTION, _RESOLUTION)
+        image.set_norm(_panels.MassNorm(values))
+        image.set_data(np.ma.masked_invalid(values))
+        image.set_extent([end for pair in self._limits[stage] for end in pair])
+        image.set_alpha(strength)
+
+
+def _heights(
+    stages: Sequence[Stage], share_limits: bool
+) -> tuple[list[np.ndarray], list[float]]:
+    """Returns heights of points below the density's curve, and tops of the axes."""
+    fraction = np.random.default_rng(0).uniform(size=len(stages[0].samples))
+    densities = [
+        _targets.exp_log_prob(lambda _, stage=stage: stage.log_prob, None)
+        for stage in stages
+    ]
+    tops = [_top(density) for density in densities]
+    if share_limits:
+        tops = [max(tops)] * len(stages)
+    return [fraction * density for density in densities], tops
 
 
 def _top(heights: np.ndarray) -> float:
     """Returns a height that shows nearly all, also beside a pole."""
     finite = heights[np.isfinite(heights)]
     return 1.2 * float(np.quantile(finite, 0.95)) if len(finite) else 1.0
+
+
+def animate_training(
+    pictures: Any,
+    *,
+    interval: int = 200,
+    coordinates: tuple[int, int] = (0, 1),
+    axes: Any = None,
+) -> FuncAnimation:
+    """Films how the stages were learned, a panel a stage and a frame a record.
+
+    A point keeps its colour, given by its place in the base.
+
+    Args:
+      pictures: a `callbacks.StagePictures` that was given to `fit`.
+      interval: milliseconds a frame.
+      coordinates: the two to draw, of more than one; one is drawn as a histogram.
+      axes: at least one Axes for each stage and one for the base; a new figure when
+        None.
+
+    Returns:
+      A matplotlib animation, as `animate_stages`.
+
+    Raises:
+      TypeError: `pictures` has no records.
+      ValueError: nothing was recorded yet, or an option is out of its range.
+
+    Example:
+      >>> import tfp_flows as tfpf
+      >>> flow = tfpf.recipes.real_nvp(2, layers=2, hidden=(8,), seed=0)
+      >>> flow.compile("adam")
+      >>> pictures = tfpf.callbacks.StagePictures(n=50)
+      >>> x = tfpf.densities.make("two_moons").sample(200, seed=0)
+      >>> history = flow.fit(x, epochs=1, verbose=0, callbacks=[pictures])
+      >>> len(list(animate_training(pictures).new_frame_seq()))
+      2
+    """
+    interval = _checks.positive_int(interval, "interval")
+    records = getattr(pictures, "records", None)
+    if not isinstance(records, Sequence):
+        raise TypeError(
+            "`pictures` must be a callbacks.StagePictures. "
+            f"Received: {type(pictures).__name__}."
+        )
+    if not records:
+        raise ValueError(
+            "`pictures` must hold a record. Remedy: give it to `fit` as a callback."
+        )
+    width = records[0].samples[0].shape[1]
+    coordinates = _targets.pick_coordinates(coordinates, width)
+    count = len(records[0].samples)
+    columns = columns_for(count)
+    cells = _style.new_grid(axes, math.ceil(count / columns), columns, 2.0, count)
+    if axes is None:
+        cells[0].figure.set_dpi(_DPI)
+    # The last record is what matters; its limits stay.
+    limits = [
+        _panels.robust_limits(cloud[:, coordinates]) for cloud in records[-1].samples
+    ]
+    colors = _style.base_colors(records[0].samples[0][:, coordinates])
+    drawn = []
+    for ax, pairs, name in zip(cells, limits, records[0].names, strict=True):
+        if width == 1:
+            ax.set_xlim(pairs[0])
+            drawn.append(ax.stairs([0.0], pairs[0], fill=True, color=_style.BLUE))
+        else:
+            drawn.append(_panels.scatter(ax, np.zeros((len(colors), 2)), colors))
+            _panels.set_limits(ax, pairs)
+        _style.title(ax, name, 8)
+    told = cells[0].figure.suptitle(
+        " ", fontsize=10, color=_style.INK, fontfamily=_style.FONT
+    )
+
+    def draw(frame: int) -> list[Any]:
+        record = records[frame]
+        for ax, artist, cloud, pairs in zip(
+            cells, drawn, record.samples, limits, strict=True
+        ):
+            if width > 1:
+                artist.set_offsets(cloud[:, coordinates])
+                continue
+            heights, edges = histogram(cloud[:, 0], pairs[0])
+            artist.set_data(heights, edges)
+            ax.set_ylim(0.0, 1.1 * max(heights.max(), 1e-12))
+        loss = "" if record.loss is None else f": {record.loss:.3f} nats"
+        told.set_text(f"epoch {record.epoch}{loss}")
+        return [*drawn, told]
+
+    draw(0)
+    return Film(
+        cells[0].figure,
+        draw,
+        frames=len(records),
+        interval=interval,
+        repeat_delay=1500,
+    )

@@ -1,6 +1,5 @@
 """A density by itself, and a flow's samples beside the data."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,8 +37,8 @@ def plot_density(
     Args:
       density: a Flow, a tfd.Distribution, a density of `tfp_flows.densities`, or
         anything with `log_prob`; of one or two coordinates.
-      data: `(n, event_size)`, drawn along: a histogram of unit area over a line,
-        points over a plane.
+      data: `(n, event_size)`, drawn along: a histogram of unit area and a rug over a
+        line, points over a plane.
       components: a mixture of one coordinate, such as that of `MixtureCDF`: each
         component, times its weight, is drawn as a thin line. These add up to the
         density where the base is uniform; another base bends their sum.
@@ -117,6 +116,7 @@ def _draw_line(
         look = {"color": _style.MUTED, "linewidth": 1.0, "zorder": 2, "label": "data"}
         ax.stairs(scale(heights), edges, baseline=None if log else 0.0, **look)
         top = max(top, 1.05 * heights.max())
+        _panels.rug(ax, data[:, 0])
     if components is not None:
         lines = ax.plot(x, scale(_weighted(components, x)).T, zorder=2.5)
         for line in lines:
@@ -244,7 +244,7 @@ def plot_samples(
       >>> [ax.get_title() for ax in figure.axes]
       ['300 data points', '500 samples']
     """
-    event_size, sample = _sampler(flow)
+    event_size, sample = _targets.as_sampler(flow)
     coordinates = _targets.pick_coordinates(coordinates, event_size)
     n = _checks.positive_int(n, "n")
     clouds = []
@@ -278,18 +278,3 @@ def plot_samples(
         for ax in cells:
             ax.set_ylim(0.0, top)
     return cells[0].figure
-
-
-def _sampler(flow: Any) -> tuple[int, Callable[..., Any]]:
-    """Returns the event size and a function of (n, seed) that samples."""
-    if isinstance(flow, tfp.distributions.Distribution):
-        target = _targets.of_distribution(flow)
-        return target.event_size, target.sample
-    event_size = getattr(flow, "event_size", None)
-    sample = getattr(flow, "sample", None)
-    if event_size is None or not callable(sample):
-        raise TypeError(
-            "`flow` must be a Flow, a tfd.Distribution, or have `event_size` and "
-            f"`sample(n, seed=)`. Received: {type(flow).__name__}."
-        )
-    return event_size, sample

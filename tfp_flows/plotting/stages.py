@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tfp_flows import _checks
+from tfp_flows.composition import random_orders
 from tfp_flows.flow import Flow, Stage
 from tfp_flows.plotting import _panels, _style, _targets
 
@@ -81,7 +82,7 @@ def plot_stages(
     count = len(stages)
     if resolution is None:
         resolution = 160 if count <= 9 else 100
-    columns = min(columns or _columns_for(count), count)
+    columns = min(columns or columns_for(count), count)
     panel = 2.2 if count <= 12 else 1.9
     cells = _style.new_grid(axes, math.ceil(count / columns), columns, panel, count)
     order = range(count - 1)
@@ -141,7 +142,7 @@ def plot_orders(
     coordinates = _check(flow, show, coordinates, resolution)
     count = len(flow.bijectors)
     if orders is None:
-        orders = _random_orders(count, _checks.positive_int(n, "n"), seed)
+        orders = random_orders(count, _checks.positive_int(n, "n"), seed=seed)
     if not len(orders) or not all(isinstance(order, Sequence) for order in orders):
         raise ValueError(
             "`orders` must hold one order or more, each a permutation of "
@@ -166,7 +167,7 @@ def plot_orders(
             resolution,
             title_size,
         )
-        _style.label(row_cells[0], y=_order_label(order), size=9)
+        _style.label(row_cells[0], y=order_label(order), size=9)
     return _finished(cells, flow, coordinates, axes)
 
 
@@ -224,7 +225,7 @@ def _draw_row(
         # Column i of a grid is the point's coordinate coordinates[i].
         places = [grid[:, np.argsort(coordinates)] for grid in grids]
         densities = _targets.stage_densities(stages, places)
-    draw = _draw_line if len(coordinates) == 1 else _draw_plane
+    draw = draw_line if len(coordinates) == 1 else draw_plane
     for k, ax in enumerate(cells):
         draw(ax, clouds[k], colors, densities[k], limits[k])
         lost = int((~_panels.finite_rows(clouds[k])).sum())
@@ -233,13 +234,14 @@ def _draw_row(
         _style.title(ax, stage_title(stages[k], order[:k]), title_size)
 
 
-def _draw_plane(
+def draw_plane(
     ax: Axes,
     cloud: np.ndarray,
     colors: np.ndarray | None,
     density: np.ndarray | None,
     limits: list[_panels.Limits],
 ) -> None:
+    """Draws a stage over a plane: its density and points, where there are any."""
     if density is not None:
         cmap = _style.HEAT if colors is None else _style.SHADES
         side = math.isqrt(len(density))
@@ -250,13 +252,14 @@ def _draw_plane(
     _panels.set_limits(ax, limits)
 
 
-def _draw_line(
+def draw_line(
     ax: Axes,
     cloud: np.ndarray,
     colors: np.ndarray | None,
     density: np.ndarray | None,
     limits: list[_panels.Limits],
 ) -> None:
+    """Draws a stage over a line: its density and points, where there are any."""
     bottom, top = 0.0, 1.0
     if density is not None:
         top = _panels.curve(ax, _panels.centers(limits[0], len(density)), density)
@@ -281,7 +284,7 @@ def _draw_line(
     ax.set_box_aspect(0.8)
 
 
-def _columns_for(count: int) -> int:
+def columns_for(count: int) -> int:
     """Returns how many columns make a nearly square sheet with few empty places."""
     if count <= 4:
         return count
@@ -306,7 +309,8 @@ def _finished(
     return figure
 
 
-def _order_label(order: Sequence[int]) -> str:
+def order_label(order: Sequence[int]) -> str:
+    """Returns an order in words, a long one shortened."""
     order = [int(i) for i in order]
     if order == sorted(order):
         return "given order"
@@ -314,19 +318,3 @@ def _order_label(order: Sequence[int]) -> str:
     if len(shown) > 8:
         shown = [*shown[:6], "…", shown[-1]]
     return f"order {', '.join(shown)}"
-
-
-def _random_orders(count: int, n: int, seed: int) -> list[list[int]]:
-    """Returns the given order, then up to n different others."""
-    if count < 2:
-        raise ValueError(
-            "`plot_orders` needs a flow of at least 2 bijectors, which can change "
-            f"places. Received one with {count}."
-        )
-    rng = np.random.default_rng(seed)
-    orders = [tuple(range(count))]
-    while len(orders) < min(n + 1, math.factorial(count)):
-        order = tuple(int(i) for i in rng.permutation(count))
-        if order not in orders:
-            orders.append(order)
-    return [list(order) for order in orders]

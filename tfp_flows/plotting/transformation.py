@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 from matplotlib.axes import Axes
 
 from tfp_flows.flow import Flow
@@ -30,8 +31,8 @@ def plot_transformation(
     """Draws the learned map from x to the base's z, with both densities along it.
 
     The curve is z = f⁻¹(x). Above it stand the flow's density and the data's
-    histogram; to its right the base's density. Thin lines follow the deciles of the
-    base: between two of them lies a tenth of either density.
+    histogram and rug; to its right the base's density. Thin lines follow the deciles
+    of the base: between two of them lies a tenth of either density.
 
     Args:
       flow: of one coordinate.
@@ -74,14 +75,9 @@ def plot_transformation(
     (x_limits,) = _panels.robust_limits(x if data is None else data)
 
     ax = _style.new_axes(ax, 5.2, 5.2)
+    draw_map(ax, distribution, z, x, (x_limits, z_limits))
     x_grid = _panels.centers(x_limits, _RESOLUTION)
     x_points = tf.constant(x_grid[:, None], flow.dtype)
-    z_curve = np.asarray(distribution.bijector.inverse(x_points), np.float64)
-    ax.plot(x_grid, z_curve[:, 0], color=_style.BLUE, linewidth=1.8, zorder=3)
-    _draw_deciles(ax, z, x)
-    ax.set_xlim(x_limits)
-    ax.set_ylim(z_limits)
-    _style.label(ax, "x, data", "z, base")
 
     above = ax.inset_axes([0, 1.03, 1, 0.24], sharex=ax)
     x_density = _targets.exp_log_prob(distribution.log_prob, x_points)
@@ -90,6 +86,7 @@ def plot_transformation(
         heights, edges = histogram(data[:, 0], x_limits)
         above.stairs(heights, edges, color=_style.MUTED, linewidth=1.0, zorder=2)
         top = max(top, 1.05 * heights.max())
+        _panels.rug(above, data[:, 0])
     above.set_ylim(0, top)
 
     right = ax.inset_axes([1.03, 0, 0.24, 1], sharey=ax)
@@ -103,6 +100,31 @@ def plot_transformation(
     for margin in (above, right):
         margin.axis("off")
     return ax
+
+
+def draw_map(
+    ax: Axes,
+    distribution: tfp.distributions.TransformedDistribution,
+    z: np.ndarray,
+    x: np.ndarray,
+    limits: tuple[_panels.Limits, _panels.Limits],
+) -> None:
+    """Draws z over x as a curve, with the deciles.
+
+    Args:
+      ax: to draw on.
+      distribution: of x, as a Flow's.
+      z, x: `(n, 1)`, points of the base and the same points among the data.
+      limits: of x, then of z.
+    """
+    x_grid = _panels.centers(limits[0], _RESOLUTION)
+    points = tf.constant(x_grid[:, None], distribution.dtype)
+    z_curve = np.asarray(distribution.bijector.inverse(points), np.float64)
+    ax.plot(x_grid, z_curve[:, 0], color=_style.BLUE, linewidth=1.8, zorder=3)
+    _draw_deciles(ax, z, x)
+    ax.set_xlim(limits[0])
+    ax.set_ylim(limits[1])
+    _style.label(ax, "x, data", "z, base")
 
 
 def _draw_deciles(ax: Axes, z: np.ndarray, x: np.ndarray) -> None:

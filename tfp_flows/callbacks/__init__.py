@@ -1,0 +1,7 @@
+"""Keras callbacks: rates that end on time, averaged weights, stages on record."""
+
+from tfp_flows.callbacks.cosine_to_deadline import CosineToDeadline
+from tfp_flows.callbacks.stage_pictures import StagePictures
+from tfp_flows.callbacks.weight_average import WeightAverage
+
+__all__ = ["CosineToDeadline", "StagePictures", "WeightAverage"]

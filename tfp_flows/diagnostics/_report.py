@@ -1,0 +1,232 @@
+"""FitReport: everything that `evaluate` has found, as numbers and as a page of text."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from tfp_flows.diagnostics._calibration import Calibration
+from tfp_flows.diagnostics._comparisons import Comparison
+from tfp_flows.diagnostics._copies import Copies
+from tfp_flows.diagnostics._dependence import Dependence
+from tfp_flows.diagnostics._multiple import shown
+from tfp_flows.diagnostics._numerics import Numerics
+from tfp_flows.diagnostics._two_samples import Classifier, Discrepancy, Marginal
+
+__all__ = ["Check", "FitReport"]
+
+_SHOWN = 5  # of many coordinates, columns or pairs, the worst
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One of the questions that a report answers.
+
+    Attributes:
+      name: of the question, such as "coordinates" or "round_trip".
+      passed: whether nothing was found.
+      p_value: that of the smallest of its tests times their number; None for a
+        question of arithmetic, which chance has no part in.
+      adjusted: p_value by Holm's method among the questions: at or below the report's
+        level it is not passed.
+    """
+
+    name: str
+    passed: bool
+    p_value: float | None = None
+    adjusted: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class FitReport:
+    """What `evaluate` has found; `str` of it is a page to read, the verdicts first.
+
+    Attributes:
+      verdicts: sentences; the first sums up, then what is wrong, then remarks.
+      passed: whether every check is.
+      checks: each question with its p-value.
+      level: the chance that a perfect flow does not pass.
+      flow: name of the flow.
+      rows: number of rows of `x_test`.
+      used: number of them that the tests looked at, at most 100,000.
+      drawn: number of points drawn from the flow.
+      names: of the columns.
+      log_prob, error: mean log_prob of the rows and its standard error, in nats.
+      comparisons: simpler densities at the same rows.
+      calibrations: of each coordinate at the base, then of the radius and of log_prob.
+      dependences: the most dependent pairs of coordinates, at most ten.
+      pairs: how many pairs and kinds of dependence were tested.
+      marginals: each column of data against the flow's.
+      classifier, discrepancy, copies, numerics: see their classes.
+      least: the five rows of least density, each (row, log_prob), the least first.
+      seed: of the draws.
+    """
+
+    verdicts: tuple[str, ...]
+    passed: bool
+    checks: tuple[Check, ...]
+    level: float
+    flow: str
+    rows: int
+    used: int
+    drawn: int
+    names: tuple[str, ...]
+    log_prob: float
+    error: float
+    comparisons: tuple[Comparison, ...]
+    calibrations: tuple[Calibration, ...]
+    dependences: tuple[Dependence, ...]
+    pairs: int
+    marginals: tuple[Marginal, ...]
+    classifier: Classifier
+    discrepancy: Discrepancy
+    copies: Copies
+    numerics: Numerics
+    least: tuple[tuple[int, float], ...]
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all of it as plain lists, dicts, numbers and text, for JSON.
+
+        What is no finite number becomes None.
+        """
+        return _plain(dataclasses.asdict(self))
+
+    def __repr__(self) -> str:
+        return f"<FitReport of {self.flow!r}: {self.verdicts[0]}>"
+
+    def __str__(self) -> str:
+        title = (
+            f"{self.flow!r} at {self.rows:,} rows of {len(self.names)} "
+            f"column{'s' * (len(self.names) > 1)}"
+        )
+        sections = [
+            [title, "=" * len(title), *(f"- {verdict}" for verdict in self.verdicts)],
+            self._checks(),
+            self._log_prob(),
+            self._calibration(),
+            self._columns(),
+            self._others(),
+        ]
+        return "\n\n".join("\n".join(lines) for lines in sections)
+
+    def _checks(self) -> list[str]:
+        lines = [f"Checks, at a level of {self.level:g} for all together"]
+        for check in self.checks:
+            p = "" if check.adjusted is None else f"adjusted p {shown(check.adjusted)}"
+            word = "passed" if check.passed else "FAILED"
+            lines.append(f"  {check.name:<18} {word}  {p}".rstrip())
+        return lines
+
+    def _log_prob(self) -> list[str]:
+        lines = [
+            "Held-out log_prob, nats a row (± standard error)",
+            f"  {'flow':<18} {self.log_prob:>10.4f} ± {self.error:.4f}",
+        ]
+        for other in self.comparisons:
+            counts = "/".join(map(str, dict.fromkeys(other.components)))
+            name = other.name if other.name == "Gaussian" else f"mixture of {counts}"
+            lines.append(
+                f"  {name:<18} {other.log_prob:>10.4f} ± {other.error:.4f}   flow "
+                f"{other.difference:+.4f} ± {other.difference_error:.4f}"
+            )
+        least = ", ".join(f"{row} ({value:.2f})" for row, value in self.least)
+        return [*lines, f"  rows of least density: {least}"]
+
+    def _calibration(self) -> list[str]:
+        *coordinates, radius, density = self.calibrations
+        worst = sorted(coordinates, key=lambda one: (one.p_value, -one.distance))
+        lines = [
+            "Calibration: data among the flow's own distribution",
+            f"  {'':<18} {'distance':>8} {'shift':>7} {'spread':>7} "
+            f"{'lowest .5%':>10} {'highest':>8} {'adjusted p':>10}",
+        ]
+        for one in [*worst[:_SHOWN], radius, density]:
+            column = f" ~ {one.column}" if one.column else ""
+            lines.append(
+                f"  {_cut(one.name + column):<18} {one.distance:>8.4f} "
+                f"{one.shift:>+7.3f} {one.spread:>7.3f} {one.below:>10.2%} "
+                f"{one.above:>8.2%} {shown(one.adjusted):>10}"
+            )
+        if len(worst) > _SHOWN:
+            lines.append(f"  and {len(worst) - _SHOWN} coordinates less far off")
+        if self.dependences:
+            lines.append(f"Dependence left between coordinates ({self.pairs:,} tested)")
+        for one in self.dependences[:_SHOWN]:
+            pair = f"z[{one.first}], z[{one.second}]"
+            lines.append(
+                f"  {pair:<18} {one.kind:<15} correlation {one.correlation:+.3f}, "
+                f"expected {one.expected:+.3f}, adjusted p {shown(one.adjusted)}"
+            )
+        return lines
+
+    def _columns(self) -> list[str]:
+        worst = sorted(self.marginals, key=lambda one: (one.p_value, -one.distance))
+        lines = [
+            "Columns: data against the flow's points",
+            f"  {'':<18} {'distance':>8} {'mean ± deviation, data':>25} "
+            f"{'flow':>23} {'adjusted p':>10}",
+        ]
+        for one in worst[:_SHOWN]:
+            data, flow = (f"{mean:.4g} ± {s:.4g}" for mean, s in (one.data, one.flow))
+            lines.append(
+                f"  {_cut(one.column):<18} {one.distance:>8.4f} {data:>25} "
+                f"{flow:>23} {shown(one.adjusted):>10}"
+            )
+        if len(worst) > _SHOWN:
+            lines.append(f"  and {len(worst) - _SHOWN} columns less far off")
+        return lines
+
+    def _others(self) -> list[str]:
+        told, mmd, copies = self.classifier, self.discrepancy, self.copies
+        numbers = self.numerics
+        lines = [
+            "Data against the flow's points, all columns together",
+            f"  classifier: AUC {told.auc:.4f}, 95% interval {told.low:.4f} to "
+            f"{told.high:.4f} ({told.n:,} of each)",
+            f"  kernel means: MMD² {mmd.squared:.2e}, p {shown(mmd.p_value)} "
+            f"({mmd.n:,} of each)",
+            f"  copies: {copies.repeated:,} of {copies.rows:,} rows repeat another; "
+            f"{copies.repeated_by_flow:,} of the flow's points do",
+        ]
+        if copies.in_train is not None:
+            lines.append(
+                f"  copies: {copies.in_train:,} rows are training rows; the flow's "
+                f"points are nearer to these than rows are with chance "
+                f"{copies.nearer:.3f}"
+            )
+        lines += [
+            "",
+            "Arithmetic",
+            f"  not finite: {numbers.rows_without_density:,} rows, "
+            f"{numbers.samples_not_finite:,} of {self.drawn:,} points",
+            f"  round trip: off by at most {numbers.round_trip:.1e} standard "
+            f"deviations ({numbers.round_trip_column})",
+        ]
+        if numbers.log_det is not None:
+            lines.append(
+                f"  log-det: off by at most {numbers.log_det:.1e} nats at "
+                f"{numbers.log_det_points} points"
+            )
+        lines += [
+            f"  outside of the box of {name}: {share:.2%}"
+            for name, share in numbers.outside.items()
+        ]
+        return lines
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= 18 else f"{name[:17]}…"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

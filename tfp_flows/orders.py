@@ -1,0 +1,432 @@
+"""Does the order of the bijectors matter, and which is best? Fitted and compared."""
+
+import contextlib
+import dataclasses
+import logging
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfp_flows import _checks
+from tfp_flows.composition import random_orders
+from tfp_flows.flow import Flow
+
+__all__ = ["FittedOrder", "OrderComparison", "compare_orders"]
+
+# Chance of calling any order clearly better than another when all are equal.
+_LEVEL = 0.05
+
+# For a flow that was not compiled. A rate that ends at 0 leaves little to chance.
+_LEARNING_RATE = 5e-3
+_STEPS_AT_ONCE = 16  # in one call of the compiled step
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FittedOrder:
+    """A copy of the flow in one order, fitted, and how well it did.
+
+    Attributes:
+      order: permutation of 0..K-1, in sampling order, as for `Flow.reordered`.
+      log_prob: `(m,)`, of each held-out point, in nats.
+      mean: of these, in nats; -inf where one of them is not finite.
+      standard_error: of the mean, in nats.
+      behind: how far the mean is behind that of the best order, in nats; 0 for the
+        best.
+      behind_error: standard error of `behind`, of the paired differences, point by
+        point: smaller than that of either mean.
+      flow: the fitted copy.
+      history: what its `fit` returned.
+    """
+
+    order: tuple[int, ...]
+    log_prob: np.ndarray
+    mean: float
+    standard_error: float
+    behind: float
+    behind_error: float
+    flow: Flow
+    history: keras.callbacks.History
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OrderComparison:
+    """Fits of one chain in different orders, the best first.
+
+    Attributes:
+      fits: of type `FittedOrder`, by held-out mean, the best first.
+      held_out: `(m, event_size)`, the points that were held out; a dict of "x" and
+        "context" for a conditional flow.
+    """
+
+    fits: tuple[FittedOrder, ...]
+    held_out: Any
+
+    @property
+    def best(self) -> FittedOrder:
+        """The order with the highest held-out mean."""
+        return self.fits[0]
+
+    def is_clear(self, fit: FittedOrder) -> bool:
+        """Whether an order is behind the best by more than chance explains.
+
+        The paired difference must exceed z standard errors, z so large that among as
+        many equal orders some pair does so in at most 1 of 20 comparisons (Bonferroni).
+        """
+        pairs = max(math.comb(len(self.fits), 2), 1)
+        z = statistics.NormalDist().inv_cdf(1 - _LEVEL / (2 * pairs))
+        if not math.isfinite(fit.mean):
+            return math.isfinite(self.best.mean)
+        return fit.behind > z * fit.behind_error
+
+    def __str__(self) -> str:
+        names = [_words(fit.order) for fit in self.fits]
+        width = max(len("order"), *map(len, names))
+        lines = [
+            f"{len(self.fits)} orders, on {len(self.best.log_prob):,} held-out points; "
+            "± standard error",
+            f"{'order':<{width}}   log_prob (nats)     behind the best",
+        ]
+        for name, fit in zip(names, self.fits, strict=True):
+            behind = ""
+            if not math.isfinite(fit.mean):
+                lost = int((~np.isfinite(fit.log_prob)).sum())
+                mean = f" not finite at {lost:,} points"
+            else:
+                mean = f"{fit.mean:8.3f} ± {fit.standard_error:.3f}"
+                if fit is not self.best:
+                    behind = f"{fit.behind:7.3f} ± {fit.behind_error:.3f}"
+                    behind += ", clearly" if self.is_clear(fit) else ""
+            lines.append(f"{name:<{width}}  {mean:<18}  {behind}".rstrip())
+        return "\n".join([*lines, self.verdict])
+
+    @property
+    def verdict(self) -> str:
+        """Whether the order matters and which is best, in words."""
+        best, others = self.best, self.fits[1:]
+        if not math.isfinite(best.mean):
+            return "No order has a finite density at all held-out points."
+        given = next(fit for fit in self.fits if _is_given(fit.order))
+        count = sum(map(self.is_clear, others))
+        if not count:
+            text = "The order does not clearly matter"
+        else:
+            worse = "all" if count == len(others) else f"{count} of the {len(others)}"
+            name = "the given order" if given is best else _words(best.order)
+            text = f"The order matters: {name} is clearly better than {worse} others"
+        if given is best:
+            text += "."
+        elif not self.is_clear(given):
+            text += "; no order is clearly better than the given one."
+        elif math.isfinite(given.mean):
+            text += f"; the given order is {given.behind:.3f} nats behind."
+        else:
+            text += "; the given order is not finite at all points."
+        return (
+            f"{text} The errors are those of the held-out points: a fit from another "
+            "seed differs, too."
+        )
+
+    def plot(
+        self,
+        *,
+        context: Any = None,
+        coordinates: tuple[int, int] = (0, 1),
+        axes: Any = None,
+    ) -> Any:
+        """Draws the ranking beside the final density of each order.
+
+        A dot is an order's distance behind the best in nats; its bar reaches two
+        standard errors to each side. Densities are exact, to the same limits; of more
+        than two coordinates, samples of two are drawn.
+
+        Args:
+          context: `(context_size,)`, for a conditional flow: the one to draw it for.
+          coordinates: the two to draw, of more than two.
+          axes: one Axes for the ranking and one for each order; a new figure when
+            None.
+
+        Returns:
+          The matplotlib Figure that was drawn on.
+
+        Raises:
+          ValueError: `axes` are too few, coordinates that there are not, or a context
+            that is missing, not asked for, or of another shape.
+        """
+        # Loads matplotlib: not before it is asked for.
+        from tfp_flows.plotting.orders import draw_comparison
+
+        return draw_comparison(
+            self, context=context, coordinates=coordinates, axes=axes
+        )
+
+
+def compare_orders(
+    flow: Flow,
+    x: Any,
+    *,
+    n: int = 6,
+    orders: Sequence[Sequence[int]] | None = None,
+    epochs: int = 50,
+    batch_size: int = 256,
+    validation_split: float = 0.2,
+    seed: int | None = None,
+    verbose: int = 1,
+) -> OrderComparison:
+    """Fits copies of a flow in different orders, and says whether the order matters.
+
+    Each copy is `flow.reordered(order)`: weights of its own, which start at the values
+    that the flow has now, so hand in one that is not fitted yet. All see the same
+    points in the same batches, and are judged on the same held-out points. A bijector
+    that starts from data takes its start in each order anew.
+
+    Each copy has an optimizer of its own: as the flow's, with its settings, where the
+    flow was compiled; else Adam, whose rate falls from 0.005 to 0 as a cosine.
+
+    Args:
+      flow: of at least two bijectors; it stays as it is.
+      x: points `(m, event_size)`; {"x": points, "context": `(m, context_size)`} for
+        a conditional flow.
+      n: number of random orders beside the given one; fewer where there are not as
+        many.
+      orders: permutations of 0..K-1, as for `Flow.reordered`, instead of random ones.
+        The given order is always among them.
+      epochs: passes over the points.
+      batch_size: points a step.
+      validation_split: share of the points that are held out, drawn at random.
+      seed: of the orders, of the points that are held out, and of the batches.
+      verbose: 0 is silent; 1 shows a progress bar of Keras for each order; 2 shows
+        the lines of Keras's own `fit`.
+
+    Returns:
+      The fits, the best first: `print` it, `.best.flow`, `.plot()`.
+
+    Raises:
+      TypeError: `flow` is not a Flow, or points that are not numbers.
+      ValueError: the flow has fewer than two bijectors or nothing to learn, an order
+        is not a permutation, or points as `Flow.fit` refuses them.
+
+    Example:
+      >>> import tfp_flows as tfpf
+      >>> x = tfpf.densities.make("quadratic").sample(400, seed=0)
+      >>> chain = [tfpf.bijectors.ShiftAndCube(1.0), tfpf.bijectors.Rotation2D(0.5)]
+      >>> flow = tfpf.Flow(chain)
+      >>> comparison = tfpf.compare_orders(flow, x, epochs=1, seed=0, verbose=0)
+      >>> sorted(fit.order for fit in comparison.fits)
+      [(0, 1), (1, 0)]
+      >>> comparison.best.behind
+      0.0
+    """
+    if not isinstance(flow, Flow):
+        raise TypeError(f"`flow` must be a Flow. Received: {type(flow).__name__}.")
+    epochs = _checks.positive_int(epochs, "epochs")
+    batch_size = _checks.positive_int(batch_size, "batch_size")
+    seed = _checks.as_seed(seed)
+    if verbose not in (0, 1, 2):
+        raise ValueError(f"`verbose` must be 0, 1 or 2. Received: {verbose!r}.")
+    orders = _as_orders(flow, orders, n, seed)
+    training, held_out = _split(flow, x, validation_split, seed)
+    steps = epochs * int(_batches(training, batch_size).cardinality())
+
+    fitted = []
+    for i, order in enumerate(orders):
+        if verbose:
+            print(f"order {_words(order)} ({i + 1} of {len(orders)})")
+        copy = flow.reordered(order)
+        _compile_as(copy, flow, steps)
+        with _many_graphs():
+            history = copy.fit(
+                _batches(training, batch_size, seed),
+                epochs=epochs,
+                validation_data=_batches(held_out, batch_size),
+                verbose=2 if verbose == 2 else 0,
+                callbacks=[_Progress(verbose == 1)],
+            )
+        fitted.append((order, _log_prob(copy, held_out), copy, history))
+    return OrderComparison(_ranked(fitted), held_out)
+
+
+def _as_orders(flow: Flow, orders: Any, n: int, seed: int) -> list[tuple[int, ...]]:
+    """Returns different orders, the given one first."""
+    count = len(flow.bijectors)
+    given = list(range(count))
+    if orders is None:
+        orders = random_orders(count, _checks.positive_int(n, "n"), seed=seed)
+    checked = [tuple(given)]
+    for order in orders:
+        try:
+            order = tuple(int(i) for i in order)
+        except (TypeError, ValueError):
+            order = (order,)
+        if sorted(map(str, order)) != sorted(map(str, given)):
+            raise ValueError(
+                f"`orders` must hold permutations of 0..{count - 1}. "
+                f"Received: {orders!r}."
+            )
+        if order not in checked:
+            checked.append(order)
+    if len(checked) < 2:
+        raise ValueError(
+            "`orders` must hold another order than the given one. "
+            f"Received: {orders!r}."
+        )
+    return checked
+
+
+def _split(flow: Flow, x: Any, fraction: float, seed: int) -> tuple[Any, Any]:
+    """Returns training and held-out points, in the flow's dtype, drawn at random.
+
+    Raises:
+      TypeError, ValueError: as `Flow.fit`.
+    """
+    named = x if isinstance(x, dict) else {"x": x}
+    widths = {"x": flow.event_size}
+    if flow.context_size:
+        widths["context"] = flow.context_size
+    if sorted(named) != sorted(widths):
+        raise ValueError(
+            f"`x` must be points, with the keys {sorted(widths)} if it is a dict. "
+            f"Received: {sorted(named)}."
+        )
+    rows = {
+        name: _checks.as_points(part, widths[name], dtype=flow.dtype, name=name)
+        for name, part in named.items()
+    }
+    shapes = {part.shape[:-1] for part in rows.values()}
+    m = len(rows["x"])
+    if len(shapes) > 1 or rows["x"].ndim != 2:
+        raise ValueError(
+            "`x`, and `context` with it, must have shape (m, width). Received: "
+            f"{', '.join(str(part.shape) for part in rows.values())}."
+        )
+    count = int(m * fraction) if 0 < fraction < 1 else 0
+    if not 2 <= count < m:
+        raise ValueError(
+            "`validation_split` must be in (0, 1), and leave points on one side and "
+            f"two or more on the other. Received: {fraction!r} of {m} points."
+        )
+    mixed = np.random.default_rng(seed).permutation(m)
+    parts = [
+        {name: part[which] for name, part in rows.items()}
+        for which in (mixed[count:], mixed[:count])
+    ]
+    return tuple(parts if flow.context_size else [part["x"] for part in parts])
+
+
+def _batches(points: Any, batch_size: int, seed: int | None = None) -> tf.data.Dataset:
+    """Returns batches, shuffled anew in each pass, the same way for the same seed."""
+    dataset = tf.data.Dataset.from_tensor_slices(points)
+    if seed is not None:
+        count = int(dataset.cardinality())
+        dataset = dataset.shuffle(count, seed=seed, reshuffle_each_iteration=True)
+    return dataset.batch(batch_size).prefetch(1)
+
+
+def _compile_as(copy: Flow, flow: Flow, steps: int) -> None:
+    """Compiles the copy as the flow is, with an optimizer of its own."""
+    if flow.compiled:
+        optimizer = type(flow.optimizer).from_config(flow.optimizer.get_config())
+        at_once, jit_compile = flow.steps_per_execution, flow.jit_compile
+    else:
+        rate = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps)
+        optimizer = keras.optimizers.Adam(rate)
+        at_once, jit_compile = _STEPS_AT_ONCE, False
+    copy.compile(optimizer, steps_per_execution=at_once, jit_compile=jit_compile)
+
+
+@contextlib.contextmanager
+def _many_graphs() -> Iterator[None]:
+    """Silences TensorFlow's word on retracing: each copy has graphs of its own."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "retracing" not in record.getMessage()
+
+    logger = tf.get_logger()
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
+
+
+def _log_prob(flow: Flow, points: Any) -> np.ndarray:
+    """Returns the log-density of points, `(m,)` float64, in nats."""
+    if flow.context_size:
+        values = flow.given(points["context"]).log_prob(points["x"])
+    else:
+        values = flow.log_prob(points)
+    return np.asarray(values, np.float64)
+
+
+class _Progress(keras.callbacks.Callback):
+    """Keras's progress bar over the epochs; and an end to what is not finite."""
+
+    def __init__(self, shown: bool) -> None:
+        super().__init__()
+        self._shown = shown
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._bar = keras.utils.Progbar(
+            self.params["epochs"],
+            verbose=int(self._shown),
+            unit_name="epoch",
+            stateful_metrics=["loss", "val_loss"],
+        )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        loss, held_out = logs["loss"], logs["val_loss"]
+        done = epoch + 1 == self.params["epochs"]
+        if not math.isfinite(loss):  # it will not come back
+            self.model.stop_training = done = True
+        values = [("loss", loss), ("val_loss", held_out)]
+        self._bar.update(epoch + 1, values, finalize=done)
+
+
+def _ranked(
+    fitted: list[tuple[tuple[int, ...], np.ndarray, Flow, Any]],
+) -> tuple[FittedOrder, ...]:
+    """Returns the fits by their mean, the best first; what is not finite comes last."""
+
+    def mean(log_prob: np.ndarray) -> float:
+        return float(log_prob.mean()) if np.isfinite(log_prob).all() else -math.inf
+
+    fitted = sorted(fitted, key=lambda fit: -mean(fit[1]))
+    best = fitted[0][1]
+    fits = []
+    for order, log_prob, flow, history in fitted:
+        behind, behind_error = math.inf, math.nan
+        error = math.nan
+        if math.isfinite(mean(log_prob)):
+            error = _error(log_prob)
+            behind = mean(best) - mean(log_prob)
+            behind_error = _error(best - log_prob)
+        fits.append(
+            FittedOrder(
+                order=order,
+                log_prob=log_prob,
+                mean=mean(log_prob),
+                standard_error=error,
+                behind=behind,
+                behind_error=behind_error,
+                flow=flow,
+                history=history,
+            )
+        )
+    return tuple(fits)
+
+
+def _error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def _is_given(order: Sequence[int]) -> bool:
+    return list(order) == sorted(order)
+
+
+def _words(order: Sequence[int]) -> str:
+    text = ", ".join(map(str, order))
+    return f"{text} (given)" if _is_given(order) else text

@@ -1,0 +1,68 @@
+"""Figures as parts of a page, in its own colours, light or dark."""
+
+import base64
+import html
+import io
+import re
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from tfp_flows.plotting import _style
+
+__all__ = ["as_image", "as_svg"]
+
+_COLORS = {
+    _style.INK: "var(--ink)",
+    _style.MUTED: "var(--muted)",
+    _style.BLUE: "var(--accent)",
+    _style.VERMILION: "var(--mark)",
+    "#ffffff": "var(--paper)",
+}
+
+
+def as_svg(figure: Figure, name: str, caption: str, *, wide: bool = False) -> str:
+    """Returns a figure that follows the page's colours.
+
+    Args:
+      figure: of lines and text.
+      name: of the figure, different from that of any other in the page.
+      caption: which is also its text alternative.
+      wide: whether it takes the width of the page.
+    """
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # Names within a page must differ from figure to figure.
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", text)
+    for color, variable in _COLORS.items():
+        text = re.sub(rf"{color}\b", variable, text, flags=re.IGNORECASE)
+    text = text.replace("<svg", f'<svg role="img" aria-label="{_said(caption)}"', 1)
+    return _figure(text, caption, wide)
+
+
+def as_image(figure: Figure, caption: str, *, wide: bool = False) -> str:
+    """Returns a figure as it is, for those of many points."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110)
+    data = base64.b64encode(file.getvalue()).decode("ascii")
+    return _figure(
+        f'<img alt="{_said(caption)}" src="data:image/png;base64,{data}">',
+        caption,
+        wide,
+    )
+
+
+def _said(caption: str) -> str:
+    return html.escape(caption, quote=True)
+
+
+def _figure(content: str, caption: str, wide: bool) -> str:
+    kind = ' class="wide"' if wide else ""
+    return (
+        f"<figure{kind}>\n{content}\n"
+        f"<figcaption>{html.escape(caption)}</figcaption>\n</figure>"
+    )

@@ -1,0 +1,157 @@
+"""Calibration: how data lie within a flow's own distribution."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+from tfp_flows import _checks
+from tfp_flows.plotting import _style
+
+if TYPE_CHECKING:
+    from tfp_flows.diagnostics import Calibration
+
+__all__ = ["plot_calibration"]
+
+# The band holds all bins, or all quantiles, of a flow that fits with this chance.
+_CHANCE = 0.95
+_BAND = "#dbe9f3"
+_SHARE, _NORMAL = "share of the flow below", "normal"
+
+
+def plot_calibration(
+    report: Any,
+    x_test: Any = None,
+    *,
+    context: Any = None,
+    coordinates: int = 2,
+    seed: int = 0,
+    axes: Any = None,
+) -> Figure:
+    """Draws where data lie in the flow's own distribution: histograms and quantiles.
+
+    A column of panels for each of the worst coordinates at the base, for the radius,
+    and for log_prob. Above, the histogram of u, the share of the flow below each row:
+    flat for a flow that fits. Below, quantiles of the normal scores Φ⁻¹(u) against the
+    standard normal's: on the diagonal for a flow that fits. Shaded is where all of a
+    panel stays, with at least 95%, if the flow fits; what leaves it has another colour.
+
+    Args:
+      report: a FitReport of `tfp_flows.diagnostics.evaluate`; or a Flow or a fitted
+        FlowDensity.
+      x_test: rows that the flow was not fitted to, `(n, event_size)`, n ≥ 50; None
+        with a report.
+      context: `(n, context_size)`, of these rows, for a conditional flow.
+      coordinates: how many of the coordinates to draw, the worst first.
+      seed: of what is drawn from the flow.
+      axes: twice as many Axes as there are columns, row by row; a new figure when None.
+
+    Returns:
+      The figure that was drawn on.
+
+    Raises:
+      TypeError: `report` is none of these.
+      ValueError: rows that are missing or not asked for, or that
+        `diagnostics.calibrate` does not take; too few axes.
+
+    Example:
+      >>> import numpy as np, tfp_flows as tfpf
+      >>> flow = tfpf.Flow([], event_size=2)
+      >>> x = np.random.default_rng(0).normal(size=(500, 2)) + [0.0, 0.5]
+      >>> figure = plot_calibration(flow, x)
+      >>> [ax.get_title().split()[0] for ax in figure.axes[:4]]
+      ['z[1]', 'z[0]', 'radius', 'log-density']
+    """
+    coordinates = _checks.positive_int(coordinates, "coordinates")
+    *every, radius, density = _calibrations(report, x_test, context, seed)
+    worst = sorted(every, key=lambda one: (one.p_value, -one.distance))
+    shown = [*worst[:coordinates], radius, density]
+    panels = _style.new_grid(axes, 2, len(shown), 2.6, 2 * len(shown))
+    for column, one in enumerate(shown):
+        _draw_histogram(panels[column], one)
+        _draw_quantiles(panels[len(shown) + column], one)
+    _style.label(panels[0], _SHARE, "rows, times expected", size=8)
+    _style.label(panels[len(shown)], _NORMAL, "data", size=8)
+    return panels[0].figure
+
+
+def _calibrations(
+    report: Any, x_test: Any, context: Any, seed: int
+) -> Sequence["Calibration"]:
+    # Here only: it loads scikit-learn, which no other picture needs.
+    from tfp_flows import diagnostics
+
+    if not isinstance(report, diagnostics.FitReport):
+        if x_test is None:
+            raise ValueError(
+                "`x_test` must be given with a flow. Received: None. Remedy: rows that "
+                "the flow was not fitted to, or a FitReport of `diagnostics.evaluate`."
+            )
+        return diagnostics.calibrate(report, x_test, context=context, seed=seed)
+    if x_test is not None or context is not None:
+        raise ValueError("`x_test` and `context` must be None with a FitReport.")
+    return report.calibrations
+
+
+def _draw_histogram(ax: Axes, one: "Calibration") -> None:
+    counts = one.histogram
+    bins = len(counts)
+    expected = one.n / bins
+    # Each bin may be out by its share of what all together may.
+    rest = (1 - _CHANCE) / bins / 2
+    if one.reference is None:
+        spread = stats.binom(one.n, 1 / bins)
+    else:  # the edges are those of so many draws
+        part = one.reference / bins
+        spread = stats.betabinom(one.n, part, one.reference - part)
+    low, high = spread.ppf([rest, 1 - rest])
+    ax.axhspan(low / expected, high / expected, color=_BAND, linewidth=0, zorder=0)
+    ax.axhline(1.0, color=_style.MUTED, linewidth=0.8, zorder=1)
+    edges = np.linspace(0, 1, bins + 1)
+    is_out = (counts < low) | (counts > high)
+    colors = np.where(is_out, _style.VERMILION, _style.BLUE)
+    ax.hlines(counts / expected, edges[:-1], edges[1:], colors, linewidth=2.0)
+    ax.set_xlim(0, 1)
+    ax.set_xticks([0, 0.5, 1])
+    top = max(1.15 * counts.max(), 1.3 * high) / expected
+    ax.set_ylim(0, top)
+    name = one.name if one.column is None else f"{one.name} ~ {_short(one.column)}"
+    _style.title(ax, f"{name}\n{_verdict(one)}", 8)
+    _style.label(ax, _SHARE, size=8)
+
+
+def _draw_quantiles(ax: Axes, one: "Calibration") -> None:
+    """Draws a QQ plot of normal scores, with the band of the order statistics."""
+    levels = (np.arange(len(one.quantiles)) + 0.5) / len(one.quantiles)
+    n = one.n
+    if one.reference is not None:
+        n = one.n * one.reference / (one.n + one.reference)
+    spread = stats.beta(n * levels + 0.5, n * (1 - levels) + 0.5)
+    rest = (1 - _CHANCE) / len(levels) / 2
+    low, high = (spread.ppf(share) for share in (rest, 1 - rest))
+    at = stats.norm.ppf(levels)
+    band = [stats.norm.ppf(np.clip(share, 1e-9, 1 - 1e-9)) for share in (low, high)]
+    ax.fill_between(at, *band, color=_BAND, linewidth=0, zorder=0)
+    ax.plot(at, at, color=_style.MUTED, linewidth=0.8, zorder=1)
+    # What lies further out is drawn at the edge.
+    scores = stats.norm.ppf(np.clip(one.quantiles, 2e-5, 1 - 2e-5))
+    is_out = (one.quantiles < low) | (one.quantiles > high)
+    colors = np.where(is_out, _style.VERMILION, _style.BLUE)
+    ax.scatter(at, scores, s=5, c=colors, linewidths=0, zorder=2)
+    ax.set_xlim(-3.2, 3.2)
+    ax.set_ylim(-4.2, 4.2)
+    ax.set_xticks([-2, 0, 2])
+    ax.set_yticks([-4, -2, 0, 2, 4])
+    _style.label(ax, _NORMAL, size=8)
+
+
+def _verdict(one: "Calibration") -> str:
+    p = f"{one.adjusted:.2f}" if one.adjusted >= 0.01 else f"{one.adjusted:.0e}"
+    return f"distance {one.distance:.3f}, p {p}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 14 else f"{name[:13]}…"

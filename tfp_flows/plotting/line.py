@@ -1,0 +1,108 @@
+"""A flow of one coordinate: its base, its map and its density."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow_probability as tfp
+from matplotlib.figure import Figure
+
+from tfp_flows.bijectors import MixtureCDF
+from tfp_flows.conditioning import Invert
+from tfp_flows.flow import Flow
+from tfp_flows.plotting import _panels, _style, _targets
+from tfp_flows.plotting.densities import plot_density
+from tfp_flows.plotting.transformation import draw_map
+
+__all__ = ["plot_line"]
+
+_RESOLUTION = 500
+
+
+def plot_line(
+    flow: Flow,
+    data: Any = None,
+    *,
+    context: Any = None,
+    n: int = 2000,
+    seed: int = 0,
+    axes: Any = None,
+) -> Figure:
+    """Draws a flow of one coordinate: the base, the map, and the density it learned.
+
+    Three panels. The base's density, over a rug of points from it. The curve
+    z = f⁻¹(x), with thin lines along the deciles: between two of them lies a tenth of
+    either density. The flow's density, with the data's histogram and rug; where the
+    last bijector is `Invert(MixtureCDF(…))`, with each component of its mixture times
+    its weight, which add up to the density if the base is uniform.
+
+    Args:
+      flow: of one coordinate.
+      data: `(m, 1)`; only the flow's own density when None.
+      context: `(context_size,)`, for a conditional flow: the one to draw it for.
+      n: number of points of the base.
+      seed: of these points.
+      axes: three Axes; a new figure when None.
+
+    Returns:
+      The figure that was drawn on.
+
+    Raises:
+      TypeError: `flow` is not a Flow.
+      ValueError: the flow has more than one coordinate, data of another width, `axes`
+        that are too few, or a context that is missing, not asked for, or of another
+        shape.
+
+    Example:
+      >>> import tfp_flows as tfpf
+      >>> import tensorflow_probability as tfp
+      >>> flow = tfpf.Flow([tfp.bijectors.Scale(2.0)], event_size=1)
+      >>> [ax.get_title() for ax in plot_line(flow).axes]
+      ['base: MultivariateNormalDiag', 'the map', 'density']
+    """
+    _targets.as_flow(flow)
+    if flow.event_size != 1:
+        raise ValueError(
+            "`plot_line` needs a flow of 1 coordinate. Received one of "
+            f"{flow.event_size}. Remedy: plot_stages(flow) draws every stage of it."
+        )
+    if data is not None:
+        data = _targets.as_data(data, flow, 1)
+    stages = flow.stages(n, seed=seed, context=context)
+    distribution = flow.distribution if context is None else flow.given(context)
+    z, x = (np.asarray(stage.samples, np.float64) for stage in (stages[0], stages[-1]))
+    (z_limits,) = _panels.robust_limits(z)
+    (x_limits,) = _panels.robust_limits(x if data is None else data)
+    base, curve, density = _style.new_grid(axes, 1, 3, 3.4, 3)
+
+    z_grid = _panels.centers(z_limits, _RESOLUTION)
+    height = _targets.exp_log_prob(
+        stages[0].distribution.log_prob, z_grid[:, None].astype(flow.dtype)
+    )
+    top = _panels.curve(base, z_grid, height, _style.VERMILION, "#f8dccb")
+    _panels.rug(base, z[_panels.finite_rows(z), 0])
+    base.set_xlim(z_limits)
+    base.set_ylim(0.0, top)
+    _style.label(base, "z, base", "density")
+    _style.title(base, f"base: {stages[0].name}", 10)
+
+    draw_map(curve, distribution, z, x, (x_limits, z_limits))
+    _style.title(curve, "the map", 10)
+
+    plot_density(
+        distribution,
+        data,
+        components=_mixture(stages[-1].bijector),
+        limits=x_limits,
+        ax=density,
+    )
+    _style.label(density, "x, data", "density")
+    _style.title(density, "density", 10)
+    return base.figure
+
+
+def _mixture(bijector: Any) -> tfp.distributions.MixtureSameFamily | None:
+    """Returns the mixture that the last bijector ends in, if it is one."""
+    is_mixture = isinstance(bijector, Invert) and isinstance(
+        bijector.bijector, MixtureCDF
+    )
+    return bijector.bijector.mixture if is_mixture else None

@@ -1,0 +1,134 @@
+"""Fits in different orders: how far each is behind, and the density it ended with."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tfp_flows.plotting import _panels, _style, _targets
+from tfp_flows.plotting.densities import plot_density
+from tfp_flows.plotting.stages import order_label
+
+_RESOLUTION = 120
+_SAMPLES = 2000
+_ERRORS = 2.0  # standard errors to each side that a bar reaches
+
+
+def draw_comparison(
+    comparison: Any,
+    *,
+    context: Any = None,
+    coordinates: tuple[int, int] = (0, 1),
+    axes: Any = None,
+) -> Figure:
+    """Draws an `OrderComparison`; see its `plot`."""
+    fits = comparison.fits
+    event_size = fits[0].flow.event_size
+    coordinates = _targets.pick_coordinates(coordinates, event_size)
+    if fits[0].flow.context_size and context is None:
+        raise ValueError(
+            "`context` must be given: a conditional flow has a density for each. "
+            f"Remedy: one row of {fits[0].flow.context_size} numbers."
+        )
+    ranking, *panels = _layout(axes, len(fits))
+    _draw_ranking(ranking, fits)
+
+    held_out = comparison.held_out
+    x = held_out["x"] if isinstance(held_out, dict) else held_out
+    limits = _panels.robust_limits(x[:, coordinates])
+    top = 0.0
+    for ax, fit in zip(panels, fits, strict=True):
+        given = fit.flow.distribution if context is None else fit.flow.given(context)
+        if event_size > 2:
+            cloud = _targets.of_distribution(given).sample(_SAMPLES, 0)[:, coordinates]
+            _panels.scatter(ax, cloud[_panels.finite_rows(cloud)], _style.BLUE)
+            _panels.set_limits(ax, limits)
+        else:
+            resolution = None if event_size == 1 else _RESOLUTION
+            plot_density(given, limits=limits, resolution=resolution, ax=ax)
+            _style.label(ax)
+        top = max(top, ax.get_ylim()[1])
+        _style.title(ax, f"{_short(fit.order)}\n{_nats(fit.mean)}", 8)
+    if event_size == 1:  # heights are to be compared
+        for ax in panels:
+            ax.set_ylim(0.0, top)
+    figure = ranking.figure
+    if axes is None and event_size > 2:
+        figure.set_figheight(figure.get_figheight() + 0.3)
+        figure.supxlabel(
+            f"samples: coordinates {coordinates[0]} and {coordinates[1]} "
+            f"of {event_size}",
+            fontsize=8,
+            color=_style.INK,
+            fontfamily=_style.FONT,
+        )
+    return figure
+
+
+def _layout(axes: Any, count: int) -> list[Axes]:
+    """Returns Axes for the ranking and for each density."""
+    if axes is not None:
+        return _style.new_grid(axes, 1, 1, 0.0, count + 1)
+    rows = max(1, round(math.sqrt(count / 2)))
+    columns = math.ceil(count / rows)
+    panel, ranking = 1.7, 4.0
+    height = max((panel + 0.45) * rows, 0.3 * count + 0.8)
+    figure = _style.new_figure(ranking + panel * columns, height)
+    widths = [ranking / panel] + [1.0] * columns
+    grid = figure.add_gridspec(rows, columns + 1, width_ratios=widths)
+    cells = [figure.add_subplot(grid[:, 0])]
+    for i in range(count):
+        row, column = divmod(i, columns)
+        cells.append(figure.add_subplot(grid[row, column + 1]))
+    return [_style.dress(ax) for ax in cells]
+
+
+def _draw_ranking(ax: Axes, fits: Any) -> None:
+    """Draws how far each order is behind the best, the best on top."""
+    finite = [i for i, fit in enumerate(fits) if math.isfinite(fit.behind)]
+    behind = np.array([fits[i].behind for i in finite])
+    errors = np.array([fits[i].behind_error for i in finite])
+    ax.errorbar(
+        -behind,
+        finite,
+        xerr=_ERRORS * errors,
+        fmt="o",
+        color=_style.BLUE,
+        markersize=5,
+        elinewidth=1.2,
+        capsize=2.5,
+        zorder=3,
+    )
+    ax.axvline(0.0, color=_style.MUTED, linewidth=0.8, zorder=1)
+    for i in range(len(fits)):
+        if i not in finite:
+            ax.text(
+                0.03,
+                i,
+                "not finite",
+                transform=ax.get_yaxis_transform(),
+                va="center",
+                fontsize=8,
+                color=_style.VERMILION,
+                fontfamily=_style.FONT,
+            )
+    ax.set_yticks(range(len(fits)), [_short(fit.order) for fit in fits])
+    ax.set_ylim(len(fits) - 0.5, -0.5)
+    low = -np.max(behind + _ERRORS * errors, initial=0.0) or -1.0
+    high = np.max(_ERRORS * errors - behind, initial=0.0)
+    margin = 0.05 * (high - low)
+    ax.set_xlim(low - margin, high + margin)
+    _style.label(ax, "behind the best, held out (nats, ± 2 standard errors)", "", 8)
+    _style.title(ax, "order of the bijectors, base to data", 9)
+
+
+def _short(order: Sequence[int]) -> str:
+    words = order_label(order).removeprefix("order ").split(", ")
+    return ", ".join([*words[:3], "…", words[-1]] if len(words) > 6 else words)
+
+
+def _nats(mean: float) -> str:
+    return f"{mean:.3f} nats" if math.isfinite(mean) else "not finite"

@@ -1,0 +1,327 @@
+"""Many coordinates: pairs of them, and each by itself, data against samples."""
+
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tfp_flows import _checks
+from tfp_flows.plotting import _panels, _style, _targets
+from tfp_flows.plotting.densities import histogram
+
+__all__ = ["plot_marginals", "plot_pairs"]
+
+_LONGEST_NAME = 20
+_MOST_PAIRED = 6  # coordinates of a pair plot
+_MOST_HISTOGRAMS = 12  # beyond, a coordinate is two bars
+_MOST_BARS = 128
+_BARS_A_ROW = 32
+
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_MIDDLE_HALF = 1.349  # of a standard normal, from quartile to quartile
+
+# Of the middle nine tenths and of the middle half.
+_GREYS, _BLUES = ("#c9c9c9", "#7d7d7d"), ("#a9d0ea", _style.BLUE)
+
+
+def plot_pairs(
+    flow: Any,
+    data: Any = None,
+    *,
+    names: Any = None,
+    coordinates: Any = None,
+    n: int = 2000,
+    seed: int = 0,
+    axes: Any = None,
+) -> Figure:
+    """Draws each pair of coordinates: data below the diagonal, samples above it.
+
+    Panels that mirror each other in the diagonal should look mirrored. On the diagonal
+    stand histograms of unit area: data grey, samples a blue line. Without data the
+    samples stand below, and nothing above.
+
+    Args:
+      flow: a Flow; a tfd.Distribution, such as `flow.given(context)` of a
+        conditional one; or anything with `sample(n, seed=)` and `event_size`.
+      data: `(m, event_size)`; at most `n` of the points are drawn, and the histograms
+        count all.
+      names: of all coordinates; those of a DataFrame's columns when None.
+      coordinates: at most six, of which all pairs are drawn; the first when None.
+      n: number of samples.
+      seed: of the samples.
+      axes: k × k Axes for k coordinates; a new figure when None.
+
+    Returns:
+      The figure that was drawn on.
+
+    Raises:
+      TypeError: `flow` cannot be sampled, or the data are not numbers.
+      ValueError: data of another width, coordinates that there are not, or names that
+        are too many or too few.
+
+    Example:
+      >>> import tensorflow_probability as tfp
+      >>> normal = tfp.distributions.MultivariateNormalDiag([0.0, 1.0, 2.0])
+      >>> figure = plot_pairs(normal, normal.sample(50, seed=1), n=100)
+      >>> len(figure.axes), figure.axes[3].get_ylabel()
+      (9, 'coordinate 1')
+    """
+    event_size, sample = _targets.as_sampler(flow)
+    labels = _labels(data, names, event_size)
+    picked = _targets.choose(coordinates, event_size, _MOST_PAIRED)
+    samples, points = _clouds(flow, event_size, sample, data, n, seed)
+    samples = samples[:, picked]
+    points = None if points is None else points[:, picked]
+    limits = _panels.robust_limits(samples if points is None else points)
+    k = len(picked)
+    panel = max(1.7, 4.0 / k)
+    cells = np.array(_style.new_grid(axes, k, k, panel, k * k), object).reshape(k, k)
+    below, above = (samples, None) if points is None else (points, samples)
+    for i in range(k):
+        for j in range(k):
+            ax, pair = cells[i, j], [j, i]
+            if i == j:
+                _draw_histograms(ax, samples[:, i], points, i, limits[i])
+            elif (cloud := below if i > j else above) is not None:
+                color = _style.INK if cloud is points else _style.BLUE
+                _panels.scatter(ax, cloud[:n, pair], color, 3.0)
+                ax.set_xlim(limits[j])
+                ax.set_ylim(limits[i])
+            elif axes is None:
+                ax.remove()
+            ax.set_box_aspect(1)
+            is_left, is_foot = j == 0, i == k - 1
+            ax.tick_params(labelleft=is_left and i > 0, labelbottom=is_foot)
+            _style.label(
+                ax,
+                labels[picked[j]] if is_foot else "",
+                labels[picked[i]] if is_left else "",
+                8,
+            )
+    if axes is None:
+        figure = cells[0, 0].figure
+        figure.set_figheight(panel * k + 0.2)
+        texts = _counts(samples, points)
+        if points is not None and k > 1:
+            some = f", {n:,} of them drawn" if n < len(points) else ""
+            texts = [f"{texts[0]} below the diagonal{some}", f"{texts[1]} above it"]
+        _explain(figure, "\n".join(texts), k, event_size)
+    return cells[0, 0].figure
+
+
+def plot_marginals(
+    flow: Any,
+    data: Any = None,
+    *,
+    names: Any = None,
+    coordinates: Any = None,
+    n: int = 5000,
+    seed: int = 0,
+    axes: Any = None,
+) -> Figure:
+    """Draws the marginal of every coordinate, of the data and of samples.
+
+    Up to 12 coordinates: a histogram each, data grey and samples a blue line, over two
+    bands: the middle nine tenths light, the middle half dark, the median white.
+
+    More: two such bands for each coordinate, upright, data left and samples right, in
+    one scale: from the data's median, in spreads of the data (a standard deviation, as
+    the middle half tells it).
+
+    Args:
+      flow, data, names, seed: as for `plot_pairs`.
+      coordinates: at most 128; the first when None.
+      n: number of samples.
+      axes: one Axes for each coordinate, up to 12; for more, one for each 32 of them.
+        A new figure when None.
+
+    Returns:
+      The figure that was drawn on.
+
+    Raises:
+      TypeError, ValueError: as `plot_pairs`.
+
+    Example:
+      >>> import tensorflow_probability as tfp
+      >>> normal = tfp.distributions.MultivariateNormalDiag([0.0] * 64)
+      >>> figure = plot_marginals(normal, normal.sample(50, seed=1), n=100)
+      >>> len(figure.axes)  # 32 coordinates in each
+      2
+    """
+    event_size, sample = _targets.as_sampler(flow)
+    named = _names(data, names, event_size)
+    picked = _targets.choose(coordinates, event_size, _MOST_BARS)
+    samples, points = _clouds(flow, event_size, sample, data, n, seed)
+    samples = samples[:, picked]
+    points = None if points is None else points[:, picked]
+    count = len(picked)
+    if count <= _MOST_HISTOGRAMS:
+        labels = named or _labels(data, names, event_size)
+        columns = min(count, 4)
+        rows, panel = math.ceil(count / columns), max(2.2, 4.0 / columns)
+        cells = _style.new_grid(axes, rows, columns, panel, count)
+        limits = _panels.robust_limits(samples if points is None else points)
+        for i, ax in enumerate(cells):
+            top = _draw_histograms(ax, samples[:, i], points, i, limits[i])
+            _draw_lying_bands(ax, samples[:, i], points, i, top)
+            ax.set_box_aspect(0.8)
+            _style.label(ax, labels[picked[i]], size=8)
+    else:
+        labels = named or [str(i) for i in range(event_size)]
+        rows = math.ceil(count / _BARS_A_ROW)
+        cells = _bar_rows(axes, rows)
+        _draw_standing_bands(cells, samples, points, [labels[i] for i in picked])
+    if axes is None:
+        figure = cells[0].figure
+        if count <= _MOST_HISTOGRAMS:
+            figure.set_figheight((0.9 * panel + 0.45) * rows)
+        _explain(figure, ", ".join(_counts(samples, points)), count, event_size)
+    return cells[0].figure
+
+
+def _labels(data: Any, names: Any, event_size: int) -> list[str]:
+    named = _names(data, names, event_size)
+    return named or [f"coordinate {i}" for i in range(event_size)]
+
+
+def _names(data: Any, names: Any, event_size: int) -> list[str] | None:
+    """Returns what the user calls the coordinates, long names shortened, or None."""
+    names = _targets.coordinate_names(data, names, event_size)
+    return names and [
+        name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+        for name in names
+    ]
+
+
+def _clouds(
+    flow: Any, event_size: int, sample: Any, data: Any, n: int, seed: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns the finite samples and the data, in a random order if there are any."""
+    n = _checks.positive_int(n, "n")
+    points = None
+    if data is not None:
+        points = np.asarray(_targets.as_data(data, flow, event_size), np.float64)
+        # The first of a sorted table would not stand for all.
+        points = np.random.default_rng(seed).permutation(points)
+    samples = np.asarray(sample(n, seed=seed), np.float64).reshape(n, event_size)
+    samples = samples[_panels.finite_rows(samples)]
+    if not len(samples):
+        raise ValueError(
+            f"`flow` must have finite samples. Received none among {n:,}. Remedy: "
+            "plot_stages(flow) shows at which stage they are lost."
+        )
+    return samples, points
+
+
+def _draw_histograms(
+    ax: Axes,
+    samples: np.ndarray,
+    points: np.ndarray | None,
+    i: int,
+    limits: _panels.Limits,
+) -> float:
+    """Draws both histograms of one coordinate and returns the top of the axes."""
+    tops = []
+    if points is not None:
+        heights, edges = histogram(points[:, i], limits)
+        ax.stairs(heights, edges, fill=True, color=_GREYS[0], label="data", zorder=1)
+        tops.append(heights.max())
+    heights, edges = histogram(samples, limits)
+    ax.stairs(
+        heights, edges, color=_style.BLUE, linewidth=1.2, label="samples", zorder=2
+    )
+    tops.append(heights.max())
+    top = 1.1 * max(tops) or 1.0
+    ax.set_xlim(limits)
+    ax.set_ylim(0.0, top)
+    ax.set_yticks([])
+    return top
+
+
+def _draw_lying_bands(
+    ax: Axes, samples: np.ndarray, points: np.ndarray | None, i: int, top: float
+) -> None:
+    """Draws the quantiles under the histograms."""
+    bands = [(samples, _BLUES)]
+    if points is not None:
+        bands.insert(0, (points[:, i], _GREYS))
+    for row, (values, colors) in enumerate(bands):
+        q = np.quantile(values, _QUANTILES)
+        height, at = 0.07 * top, -0.1 * top * (row + 1)
+        ax.barh(at, q[4] - q[0], height, q[0], color=colors[0], zorder=2)
+        ax.barh(at, q[3] - q[1], height, q[1], color=colors[1], zorder=2)
+        ax.plot([q[2]] * 2, [at - height / 2, at + height / 2], color="white", zorder=3)
+    ax.set_ylim(-0.1 * top * (len(bands) + 0.6), top)
+
+
+def _bar_rows(axes: Any, rows: int) -> list[Axes]:
+    if axes is not None:
+        return _style.new_grid(axes, rows, 1, 0.0, rows)
+    figure = _style.new_figure(9.0, 2.1 * rows + 0.4)
+    return [_style.dress(ax) for ax in figure.subplots(rows, 1, squeeze=False).ravel()]
+
+
+def _draw_standing_bands(
+    cells: list[Axes], samples: np.ndarray, points: np.ndarray | None, labels: list[str]
+) -> None:
+    bands = [(samples, _BLUES, "samples")]
+    if points is not None:
+        bands.insert(0, (points, _GREYS, "data"))
+    middle, unit = _units(bands[0][0])
+    all_quantiles = [
+        (np.quantile(values, _QUANTILES, axis=0) - middle) / unit
+        for values, *_ in bands
+    ]
+    low, high = all_quantiles[0].min(), all_quantiles[0].max()
+    margin = 0.35 * (high - low)  # samples far off must not squash the data
+    low = max(min(low, all_quantiles[-1].min()), low - margin) - 0.1
+    high = min(max(high, all_quantiles[-1].max()), high + margin) + 0.1
+    width = 0.8 / len(bands)
+    a_row = math.ceil(len(labels) / len(cells))
+    for row, ax in enumerate(cells):
+        which = slice(row * a_row, (row + 1) * a_row)
+        at = np.arange(len(labels[which]))
+        for b, (q, (_, colors, text)) in enumerate(
+            zip(all_quantiles, bands, strict=True)
+        ):
+            q, x = q[:, which], at + (b - (len(bands) - 1) / 2) * width
+            ax.bar(x, q[4] - q[0], 0.9 * width, q[0], color=colors[0], zorder=2)
+            ax.bar(
+                x, q[3] - q[1], 0.9 * width, q[1], color=colors[1], label=text, zorder=2
+            )
+            ax.hlines(q[2], x - 0.45 * width, x + 0.45 * width, color="white", zorder=3)
+        ax.set_xlim(-0.6, a_row - 0.4)
+        ax.set_ylim(low, high)
+        ax.axhline(0.0, color=_style.MUTED, linewidth=0.6, zorder=1)
+        is_long = max(map(len, labels)) > 3
+        ax.set_xticks(at, labels[which], rotation=90 if is_long else 0)
+        _style.label(ax, y="from the median, in spreads", size=8)
+
+
+def _units(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns median and spread of each coordinate; the spread of a constant is 1."""
+    low, middle, high = np.quantile(x, [0.25, 0.5, 0.75], axis=0)
+    spread = (high - low) / _MIDDLE_HALF
+    spread = np.where(spread > 0, spread, x.std(0))
+    return middle, np.where(spread > 0, spread, 1.0)
+
+
+def _counts(samples: np.ndarray, points: np.ndarray | None) -> list[str]:
+    if points is None:
+        return [f"{len(samples):,} samples"]
+    return [f"{len(points):,} data points (grey)", f"{len(samples):,} samples (blue)"]
+
+
+def _explain(figure: Figure, text: str, count: int, event_size: int) -> None:
+    """Writes which colour is what, and how many coordinates are left out."""
+    look = {"fontsize": 8, "color": _style.INK, "fontfamily": _style.FONT}
+    lines = text.count("\n") + 1 + (count < event_size)
+    figure.set_figheight(figure.get_figheight() + 0.2 * lines)
+    figure.suptitle(text, **look)
+    if count < event_size:
+        figure.supxlabel(
+            f"{count} of {event_size} coordinates; {event_size - count} are left out",
+            **look,
+        )

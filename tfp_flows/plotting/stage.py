@@ -1,0 +1,114 @@
+"""One stage, large, with its marginals."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from tfp_flows import _checks
+from tfp_flows.flow import Flow
+from tfp_flows.plotting import _panels, _style, _targets
+from tfp_flows.plotting.densities import histogram
+from tfp_flows.plotting.stages import draw_line, draw_plane, stage_title
+
+__all__ = ["plot_stage"]
+
+_LINE_RESOLUTION = 600
+
+
+def plot_stage(
+    flow: Flow,
+    stage: int,
+    *,
+    context: Any = None,
+    n: int = 2000,
+    seed: int = 0,
+    coordinates: tuple[int, int] = (0, 1),
+    resolution: int = 250,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draws what the base has become at one stage, with a histogram of each coordinate.
+
+    As a panel of `plot_stages`, but larger: the exact density as shading, and points
+    that keep the colour of their place in the base. Above and to the right stand
+    histograms of the points' two coordinates, to the same limits. One coordinate is a
+    curve above its points, and has no margins; of more than two, two are drawn,
+    without shading, as marginal densities have no closed form.
+
+    Args:
+      flow: of any event size.
+      stage: 0 is the base, k what the k-th bijector made, as in `flow.stages()`.
+      context: `(context_size,)`, for a conditional flow: the one to draw it for.
+      n: number of points.
+      seed: of the base's draw.
+      coordinates: the two to draw, of more than one.
+      resolution: grid points along each axis of a 2-d density.
+      ax: to draw on; new when None. The margins are drawn on child axes outside of
+        it, `ax.child_axes`: above, then right.
+
+    Returns:
+      The Axes of the stage.
+
+    Raises:
+      TypeError: `flow` is not a Flow.
+      ValueError: an option is out of its range, or a context is missing, not asked
+        for, or of another shape.
+
+    Example:
+      >>> import tfp_flows as tfpf
+      >>> import tensorflow_probability as tfp
+      >>> tfb = tfp.bijectors
+      >>> flow = tfpf.Flow([tfb.Shift([0.0, -2.0]), tfb.Scale([2.0, 1.5])])
+      >>> ax = plot_stage(flow, 2, n=100, resolution=20)
+      >>> ax.get_title()
+      'f₂∘f₁(z)\\nScale'
+    """
+    _targets.as_flow(flow)
+    stage = _targets.pick_stage(stage, 0, len(flow.bijectors))
+    coordinates = _targets.pick_coordinates(coordinates, flow.event_size)
+    resolution = _checks.positive_int(resolution, "resolution")
+    stages = flow.stages(n, seed=seed, context=context)
+    start, cloud = (
+        np.asarray(stages[k].samples, np.float64)[:, coordinates] for k in (0, stage)
+    )
+    limits = _panels.robust_limits(cloud)
+    density = None
+    if flow.event_size <= 2:
+        is_line = flow.event_size == 1
+        grid = _panels.grid(limits, _LINE_RESOLUTION if is_line else resolution)
+        places = grid[:, np.argsort(coordinates)].astype(flow.dtype)
+        density = _targets.exp_log_prob(stages[stage].distribution.log_prob, places)
+    ax = _style.new_axes(ax, 5.4, 5.4 if len(coordinates) == 2 else 4.4)
+    colors = _style.base_colors(start)
+    draw = draw_line if len(coordinates) == 1 else draw_plane
+    draw(ax, cloud, colors, density, limits)
+    finite = cloud[_panels.finite_rows(cloud)]
+    if len(finite) < len(cloud):
+        _panels.remark(ax, f"{len(cloud) - len(finite):,} of {n:,} not finite")
+    if len(coordinates) == 1:
+        _style.title(ax, stage_title(stages[stage], range(stage)), 10)
+        _style.label(ax, "x", "density")
+        return ax
+    if flow.event_size > 2:
+        _style.label(ax, *(f"coordinate {i} of {flow.event_size}" for i in coordinates))
+    _draw_margins(ax, finite, limits)
+    _style.title(ax, stage_title(stages[stage], range(stage)), 10)
+    ax.title.set_position((0.5, 1.2))  # above the margin
+    return ax
+
+
+def _draw_margins(ax: Axes, points: np.ndarray, limits: list[_panels.Limits]) -> None:
+    above = ax.inset_axes([0, 1.02, 1, 0.16], sharex=ax)
+    right = ax.inset_axes([1.02, 0, 0.16, 1], sharey=ax)
+    sides = ((above, "vertical"), (right, "horizontal"))
+    for i, (margin, orientation) in enumerate(sides):
+        margin.axis("off")
+        if not len(points):
+            continue
+        heights, edges = histogram(points[:, i], limits[i])
+        look = {"orientation": orientation, "color": "#cfe3f1", "zorder": 1}
+        margin.stairs(heights, edges, fill=True, **look)
+        look = {"orientation": orientation, "color": _style.BLUE, "zorder": 2}
+        margin.stairs(heights, edges, linewidth=1.0, **look)
+        reach = (0.0, 1.1 * heights.max() or 1.0)
+        margin.set_ylim(reach) if i == 0 else margin.set_xlim(reach)

@@ -1,0 +1,448 @@
+"""What a bijector does to space: a grid before and after, and how it is stretched."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, to_rgb
+from matplotlib.figure import Figure
+
+from tfp_flows import _checks
+from tfp_flows.composition import infer_event_size, name_of
+from tfp_flows.conditioning import bind, context_size_of
+from tfp_flows.flow import Flow
+from tfp_flows.plotting import _panels, _style, _targets
+from tfp_flows.plotting.stages import composed, stage_title
+
+__all__ = ["plot_log_det", "plot_warp"]
+
+tfb = tfp.bijectors
+
+# Points of the base, or of the box, that choose the limits.
+_SCOUTS = 2000
+
+_BOX = (-3.0, 3.0)  # of the input of a bijector by itself
+_CIRCLES = 3
+_ALONG = 400  # points on each line
+
+# Spans of the limits beyond which a line is as good as infinite.
+_FAR = 100.0
+
+# From the limits of a grid to those of its panel, which shows the outermost lines.
+_BORDER = np.array([[1.03, -0.03], [-0.03, 1.03]])
+
+# Nats below which nothing is stretched: rounding makes some.
+_LEAST_LOG_DET = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class _Map:
+    """What is drawn: a bijector, and where its input is.
+
+    Attributes:
+      bijector: with its context bound.
+      dtype: of its input.
+      event_size: of its input.
+      inputs: `(n, event_size)`, points that choose the limits.
+      titles: of the input's and of the output's panel.
+      axis_names: of the input and of the output.
+    """
+
+    bijector: tfb.Bijector
+    dtype: tf.DType
+    event_size: int
+    inputs: np.ndarray
+    titles: tuple[str, str]
+    axis_names: tuple[str, str]
+
+    def forward(self, z: np.ndarray) -> np.ndarray:
+        """Returns the points' images, float64; NaN where there are none."""
+        x = np.asarray(self.bijector.forward(tf.constant(z, self.dtype)), np.float64)
+        return np.where(np.isfinite(x), x, np.nan)
+
+    def log_det(self, z: np.ndarray) -> np.ndarray:
+        """Returns log|det ∂x/∂z| at the points, `(n,)` float64, in nats."""
+        points = tf.constant(z, self.dtype)
+        values = self.bijector.forward_log_det_jacobian(points, event_ndims=1)
+        values = np.broadcast_to(np.asarray(values, np.float64), len(z))
+        return np.where(np.isfinite(values), values, np.nan)
+
+
+def plot_warp(
+    flow: Flow | tfb.Bijector,
+    *,
+    stage: int | None = None,
+    context: Any = None,
+    limits: Any = None,
+    coordinates: tuple[int, int] = (0, 1),
+    at: Any = None,
+    lines: int = 13,
+    seed: int = 0,
+    axes: Any = None,
+) -> Figure:
+    """Draws a grid of lines and circles before and after a bijector.
+
+    Over a plane: two panels, the base side and the data side, joined by colour: lines
+    that go up are blue, lines across are orange, both the darker the larger their
+    coordinate; circles are black. Parts without a finite image stay blank.
+
+    Over a line (one coordinate): one panel, the curve x = f(z), with evenly spaced z
+    carried up to the curve and over to x.
+
+    With more than two coordinates the plane of two is warped, the others held `at` one
+    point, and the same two of the image are drawn.
+
+    Args:
+      flow: a Flow, or a bijector by itself. One whose width nothing tells is drawn
+        over a plane; Flow([bijector], event_size=1) draws it over a line.
+      stage: of a Flow, the one bijector to draw, 1..K as in `flow.stages()`; all of
+        them together, from the base to the data, when None.
+      context: `(context_size,)`, for a conditional flow or bijector.
+      limits: (low, high) of the input, or one such pair for each coordinate; when
+        None, those of a Flow's samples, and (-3, 3) for a bijector by itself.
+      coordinates: the two to draw, of more than two.
+      at: `(event_size,)`, where the other coordinates are held; when None, at the
+        median of the points that reach this stage, or in the middle of the limits.
+      lines: number of lines in each direction, at least 2.
+      seed: of the points that choose the limits.
+      axes: two Axes, or one for one coordinate; a new figure when None.
+
+    Returns:
+      The figure that was drawn on.
+
+    Raises:
+      TypeError: `flow` is neither.
+      ValueError: an option is out of its range, or a context is missing, not asked
+        for, or of another shape.
+
+    Example:
+      >>> import tfp_flows as tfpf
+      >>> figure = plot_warp(tfpf.bijectors.Rotation2D(0.5), lines=5)
+      >>> [ax.get_title() for ax in figure.axes]
+      ['z', 'f(z)\\nRotation2D']
+      >>> len(figure.axes[1].lines)  # five up, five across, three circles
+      13
+    """
+    lines = _checks.positive_int(lines, "lines")
+    if lines < 2:
+        raise ValueError(f"`lines` must be at least 2. Received: {lines}.")
+    picture = _as_map(flow, stage, context, limits, seed)
+    picked = _targets.pick_coordinates(coordinates, picture.event_size)
+    box = _input_limits(picture, limits)
+    middle = _middle(picture, box, at)
+    if picture.event_size == 1:
+        (ax,) = _style.new_grid(axes, 1, 1, 4.4, 1)
+        _draw_curve(ax, picture, box[0], lines)
+        return ax.figure
+    plane = [box[i] for i in picked]
+    scouts = _scouts(picture, picked, plane, middle)
+    after = _panels.robust_limits(picture.forward(scouts)[:, picked])
+    cells = _style.new_grid(axes, 1, 2, 3.6, 2)
+    reach = [_FAR * (high - low) for low, high in after]
+    for z, look in _shapes(plane, lines):
+        points = np.tile(middle, (len(z), 1))
+        points[:, picked] = z
+        # Huge numbers are more than a renderer can clip.
+        x = np.clip(picture.forward(points)[:, picked], *_around(after, reach))
+        cells[0].plot(*z.T, **look)
+        cells[1].plot(*x.T, **look)
+    before = [tuple(_BORDER @ pair) for pair in plane]
+    for ax, text, shown in zip(cells, picture.titles, (before, after), strict=True):
+        _panels.set_limits(ax, shown)
+        _style.title(ax, text)
+    _note(cells, picture, picked, axes)
+    return cells[0].figure
+
+
+def plot_log_det(
+    flow: Flow | tfb.Bijector,
+    *,
+    stage: int | None = None,
+    context: Any = None,
+    limits: Any = None,
+    coordinates: tuple[int, int] = (0, 1),
+    at: Any = None,
+    resolution: int | None = None,
+    seed: int = 0,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draws where space is stretched and where it is squeezed.
+
+    The value at z is log|det ∂x/∂z| in nats, forward, of one bijector or of all: above
+    0 (orange) a small volume around z grows and the density falls by as much, below 0
+    (blue) it shrinks; white keeps its volume. Over a line it is a curve. The colours
+    end where the values of one point in a hundred go beyond, so that corners without
+    points do not fade the rest, but cover at least half of the plane.
+
+    Args:
+      flow, stage, context, limits, coordinates, at, seed: as for `plot_warp`. With more
+        than two coordinates the value is that of the whole map, all coordinates
+        together, over the plane of two.
+      resolution: grid points along each axis; 200 over a plane, 500 over a line, when
+        None.
+      ax: to draw on; new when None. The colour bar takes its place from it.
+
+    Returns:
+      The Axes that were drawn on.
+
+    Raises:
+      TypeError: `flow` is neither a Flow nor a bijector.
+      ValueError: as for `plot_warp`.
+
+    Example:
+      >>> import tensorflow_probability as tfp
+      >>> ax = plot_log_det(tfp.bijectors.Scale([2.0, 3.0]), resolution=9)
+      >>> round(float(ax.images[0].get_array().max()), 3)  # log 6, everywhere
+      1.792
+    """
+    if resolution is not None:
+        resolution = _checks.positive_int(resolution, "resolution")
+    picture = _as_map(flow, stage, context, limits, seed)
+    picked = _targets.pick_coordinates(coordinates, picture.event_size)
+    box = _input_limits(picture, limits)
+    middle = _middle(picture, box, at)
+    is_new = ax is None
+    ax = _style.new_axes(ax, 4.8, 4.0)
+    if picture.event_size == 1:
+        _draw_log_det_line(ax, picture, box[0], resolution or 500)
+    else:
+        resolution = resolution or 200
+        plane = [box[i] for i in picked]
+        z = _panels.grid(plane, resolution)
+        points = np.tile(middle, (len(z), 1))
+        points[:, picked] = z
+        values = picture.log_det(points).reshape(resolution, resolution)
+        scouts = picture.log_det(_scouts(picture, picked, plane, middle))
+        norm = _norm(scouts, values)
+        image = _panels.shade(ax, values, plane, _style.DIVERGING, norm)
+        beyond = np.nanmax(np.abs(values), initial=0.0) > norm.vmax
+        bar = ax.figure.colorbar(image, ax=ax, extend="both" if beyond else "neither")
+        bar.set_label(
+            "log|det ∂x/∂z| (nats)",
+            fontsize=8,
+            color=_style.INK,
+            fontfamily=_style.FONT,
+        )
+        bar.ax.tick_params(labelsize=7, labelcolor=_style.INK, color=_style.MUTED)
+        bar.outline.set_visible(False)
+        _panels.set_limits(ax, plane)
+        if np.nanmax(np.abs(values), initial=0.0) < _LEAST_LOG_DET:
+            _panels.remark(ax, f"volume is kept, to {_LEAST_LOG_DET} nats")
+        names = [f"coordinate {i}" for i in picked]
+        _style.label(ax, *(f"{picture.axis_names[0]}, {name}" for name in names))
+    _style.title(ax, picture.titles[1])
+    if is_new:
+        _note([ax], picture, picked, None)
+    return ax
+
+
+def _as_map(flow: Any, stage: int | None, context: Any, limits: Any, seed: int) -> _Map:
+    """Returns what is to be drawn of a Flow or of a bijector.
+
+    Raises:
+      TypeError: `flow` is neither.
+      ValueError: `stage` is out of its range, or not asked for.
+    """
+    if isinstance(flow, tfb.Bijector):
+        if stage is not None:
+            raise ValueError(
+                f"`stage` must be None for a bijector by itself. Received: {stage!r}."
+            )
+        return _of_bijector(_bound(flow, context), limits)
+    if not isinstance(flow, Flow):
+        raise TypeError(
+            f"`flow` must be a Flow or a tfb.Bijector. Received: {type(flow).__name__}."
+        )
+    count = len(flow.bijectors)
+    if stage is not None:
+        stage = _targets.pick_stage(stage, 1, count)
+    stages = flow.stages(_SCOUTS, seed=seed, context=context)
+    start, end = (0, count) if stage is None else (stage - 1, stage)
+    before = stage_title(stages[start], range(start))
+    if stage is None:
+        whole = flow.distribution if context is None else flow.given(context)
+        bijector = whole.bijector
+        after = stage_title(stages[-1], range(count))
+        if count > 1:
+            after = f"{composed(range(count))}\nall {count} bijectors"
+    else:
+        bijector = stages[stage].bijector
+        after = stage_title(stages[end], range(end))
+    return _Map(
+        bijector,
+        stages[0].samples.dtype,
+        flow.event_size,
+        np.asarray(stages[start].samples, np.float64),
+        (before, after),
+        (composed(range(start)), composed(range(end))),
+    )
+
+
+def _bound(bijector: tfb.Bijector, context: Any) -> tfb.Bijector:
+    width = context_size_of(bijector)
+    if (context is None) == bool(width) or np.size(context) != (width or 1):
+        raise ValueError(
+            "`context` must be one row for a conditional bijector, and None for "
+            f"another: expected shape ({width},). Received: {context!r}."
+        )
+    return bind(bijector, context)
+
+
+def _of_bijector(bijector: tfb.Bijector, limits: Any) -> _Map:
+    try:
+        event_size = infer_event_size(None, None, [bijector])
+    except ValueError:  # nothing tells
+        pairs = 2 if limits is None else len(np.atleast_2d(limits))
+        event_size = max(pairs, 2)
+    box = np.array(_panels.as_limits(_BOX if limits is None else limits, event_size))
+    uniform = np.random.default_rng(0).uniform(size=(_SCOUTS, event_size))
+    dtype = bijector.dtype if isinstance(bijector.dtype, tf.DType) else tf.float32
+    return _Map(
+        bijector,
+        dtype,
+        event_size,
+        box[:, 0] + uniform * (box[:, 1] - box[:, 0]),
+        ("z", f"f(z)\n{name_of(bijector)}"),
+        ("z", "f(z)"),
+    )
+
+
+def _input_limits(picture: _Map, limits: Any) -> list[_panels.Limits]:
+    if limits is not None:
+        return _panels.as_limits(limits, picture.event_size)
+    return _panels.robust_limits(picture.inputs)
+
+
+def _middle(picture: _Map, box: list[_panels.Limits], at: Any) -> np.ndarray:
+    """Returns the point at which coordinates that are not drawn are held."""
+    if at is None:
+        finite = picture.inputs[_panels.finite_rows(picture.inputs)]
+        return np.median(finite, 0) if len(finite) else np.mean(box, 1)
+    at = _checks.as_points(at, picture.event_size, dtype=np.float64, name="at")
+    if at.ndim != 1:
+        raise ValueError(
+            f"`at` must be one point, ({picture.event_size},). "
+            f"Received shape {at.shape}."
+        )
+    return at
+
+
+def _scouts(
+    picture: _Map, picked: list[int], plane: list[_panels.Limits], middle: np.ndarray
+) -> np.ndarray:
+    """Returns the inputs brought to the plane that is drawn, and into its limits."""
+    low, high = np.transpose(plane)
+    points = np.tile(middle, (len(picture.inputs), 1))
+    points[:, picked] = np.clip(picture.inputs[:, picked], low, high)
+    return points
+
+
+def _around(
+    limits: list[_panels.Limits], reach: list[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    low, high = np.transpose(limits)
+    return low - reach, high + reach
+
+
+def _shapes(limits: list[_panels.Limits], lines: int) -> list[tuple[np.ndarray, dict]]:
+    """Returns the points of each line and circle, `(m, 2)`, and how it looks."""
+    (low0, high0), (low1, high1) = limits
+    shapes = []
+    shares = np.linspace(0.0, 1.0, lines)
+    along = np.linspace(0.0, 1.0, _ALONG)
+    for color, across in ((_style.BLUE, 0), (_style.VERMILION, 1)):
+        for share in shares:
+            places = [along, along]
+            places[across] = np.full(_ALONG, share)
+            z = np.stack(
+                [low0 + places[0] * (high0 - low0), low1 + places[1] * (high1 - low1)],
+                -1,
+            )
+            look = {"color": _shade(color, share), "linewidth": 0.9, "zorder": 2}
+            shapes.append((z, look))
+    angle = 2 * np.pi * along
+    half = np.array([high0 - low0, high1 - low1]) / 2
+    middle = np.array([high0 + low0, high1 + low1]) / 2
+    for i in range(1, _CIRCLES + 1):
+        ring = np.stack([np.cos(angle), np.sin(angle)], -1)
+        z = middle + i / _CIRCLES * half * ring
+        shapes.append((z, {"color": _style.INK, "linewidth": 1.3, "zorder": 3}))
+    return shapes
+
+
+def _shade(color: str, share: float) -> tuple[float, ...]:
+    """Returns the colour: lighter where the share is 0, darker where it is 1."""
+    rgb = np.array(to_rgb(color))
+    if share < 0.5:
+        return tuple(rgb + (1 - rgb) * (0.5 - share) * 1.2)
+    return tuple(rgb * (1 - (share - 0.5) * 1.1))
+
+
+def _draw_curve(ax: Axes, picture: _Map, limits: _panels.Limits, lines: int) -> None:
+    z = _panels.centers(limits, _ALONG)
+    x = picture.forward(z[:, None])[:, 0]
+    scouts = _scouts(picture, [0], [limits], np.zeros(1))
+    (shown,) = _panels.robust_limits(picture.forward(scouts))
+    ax.plot(z, x, color=_style.BLUE, linewidth=1.8, zorder=3)
+    marks = np.linspace(*limits, lines + 2)[1:-1]
+    heights = picture.forward(marks[:, None])[:, 0]
+    for mark, height in zip(marks, heights, strict=True):
+        ax.plot(
+            [mark, mark, limits[0]],
+            [shown[0], height, height],
+            color=_style.MUTED,
+            linewidth=0.6,
+            zorder=1,
+        )
+    ax.set_xlim(limits)
+    ax.set_ylim(shown)
+    _style.label(ax, *picture.axis_names)
+    _style.title(ax, picture.titles[1])
+
+
+def _draw_log_det_line(
+    ax: Axes, picture: _Map, limits: _panels.Limits, resolution: int
+) -> None:
+    z = _panels.centers(limits, resolution)
+    values = picture.log_det(z[:, None])
+    ax.plot(z, values, color=_style.INK, linewidth=1.4, zorder=3)
+    ax.axhline(0.0, color=_style.MUTED, linewidth=0.8, zorder=1)
+    look = {"linewidth": 0, "alpha": 0.35, "zorder": 2}
+    for side, color in ((np.maximum, _style.VERMILION), (np.minimum, _style.BLUE)):
+        ax.fill_between(z, 0, side(values, 0.0), color=color, **look)
+    ax.set_xlim(limits)
+    scouts = picture.log_det(_scouts(picture, [0], [limits], np.zeros(1)))
+    reach = _norm(scouts, values).vmax
+    shown = np.clip(scouts[np.isfinite(scouts)], -reach, reach)
+    low, high = min(shown.min(initial=0.0), 0.0), max(shown.max(initial=0.0), 0.0)
+    margin = 0.1 * max(high - low, _LEAST_LOG_DET)
+    ax.set_ylim(low - margin, high + margin)
+    _style.label(ax, picture.axis_names[0], "log|∂x/∂z| (nats)")
+
+
+def _norm(of_points: np.ndarray, of_plane: np.ndarray) -> Normalize:
+    """Returns a range centred at 0: of 99 points in 100, and of half of the plane."""
+    reach = _LEAST_LOG_DET
+    for values, share in ((of_points, 0.99), (of_plane, 0.5)):
+        sizes = np.abs(values[np.isfinite(values)])
+        if sizes.size:
+            reach = max(reach, float(np.quantile(sizes, share)))
+    return Normalize(-reach, reach)
+
+
+def _note(cells: list[Axes], picture: _Map, picked: list[int], axes: Any) -> None:
+    """Says which plane this is, where there are more than two coordinates."""
+    if axes is not None or picture.event_size <= 2:
+        return
+    figure = cells[0].figure
+    figure.set_figheight(figure.get_figheight() + 0.4)
+    figure.supxlabel(
+        f"the plane of coordinates {picked[0]} and {picked[1]} of "
+        f"{picture.event_size}; the others are held at one point",
+        fontsize=8,
+        color=_style.INK,
+        fontfamily=_style.FONT,
+    )
