@@ -1,30 +1,21 @@
 """What a bijector does to space: a grid before and after, and how it is stretched."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_probability as tfp
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 
 from tfp_flows import _checks
-from tfp_flows.composition import infer_event_size, name_of
-from tfp_flows.conditioning import bind, context_size_of
 from tfp_flows.flow import Flow
-from tfp_flows.plotting import _panels, _style, _targets
-from tfp_flows.plotting.stages import composed, stage_title
+from tfp_flows.plotting import _maps, _panels, _style, _targets
 
 __all__ = ["plot_log_det", "plot_warp"]
 
 tfb = tfp.bijectors
 
-# Points of the base, or of the box, that choose the limits.
-_SCOUTS = 2000
-
-_BOX = (-3.0, 3.0)  # of the input of a bijector by itself
 _CIRCLES = 3
 _ALONG = 400  # points on each line
 
@@ -36,39 +27,6 @@ _BORDER = np.array([[1.03, -0.03], [-0.03, 1.03]])
 
 # Nats below which nothing is stretched: rounding makes some.
 _LEAST_LOG_DET = 0.01
-
-
-@dataclasses.dataclass(frozen=True)
-class _Map:
-    """What is drawn: a bijector, and where its input is.
-
-    Attributes:
-      bijector: with its context bound.
-      dtype: of its input.
-      event_size: of its input.
-      inputs: `(n, event_size)`, points that choose the limits.
-      titles: of the input's and of the output's panel.
-      axis_names: of the input and of the output.
-    """
-
-    bijector: tfb.Bijector
-    dtype: tf.DType
-    event_size: int
-    inputs: np.ndarray
-    titles: tuple[str, str]
-    axis_names: tuple[str, str]
-
-    def forward(self, z: np.ndarray) -> np.ndarray:
-        """Returns the points' images, float64; NaN where there are none."""
-        x = np.asarray(self.bijector.forward(tf.constant(z, self.dtype)), np.float64)
-        return np.where(np.isfinite(x), x, np.nan)
-
-    def log_det(self, z: np.ndarray) -> np.ndarray:
-        """Returns log|det ∂x/∂z| at the points, `(n,)` float64, in nats."""
-        points = tf.constant(z, self.dtype)
-        values = self.bijector.forward_log_det_jacobian(points, event_ndims=1)
-        values = np.broadcast_to(np.asarray(values, np.float64), len(z))
-        return np.where(np.isfinite(values), values, np.nan)
 
 
 def plot_warp(
@@ -129,16 +87,16 @@ def plot_warp(
     lines = _checks.positive_int(lines, "lines")
     if lines < 2:
         raise ValueError(f"`lines` must be at least 2. Received: {lines}.")
-    picture = _as_map(flow, stage, context, limits, seed)
+    picture = _maps.as_map(flow, stage, context, limits, seed)
     picked = _targets.pick_coordinates(coordinates, picture.event_size)
-    box = _input_limits(picture, limits)
-    middle = _middle(picture, box, at)
+    box = _maps.input_limits(picture, limits)
+    middle = _maps.middle_of(picture, box, at)
     if picture.event_size == 1:
         (ax,) = _style.new_grid(axes, 1, 1, 4.4, 1)
         _draw_curve(ax, picture, box[0], lines)
         return ax.figure
     plane = [box[i] for i in picked]
-    scouts = _scouts(picture, picked, plane, middle)
+    scouts = _maps.scouts_of(picture, picked, plane, middle)
     after = _panels.robust_limits(picture.forward(scouts)[:, picked])
     cells = _style.new_grid(axes, 1, 2, 3.6, 2)
     reach = [_FAR * (high - low) for low, high in after]
@@ -200,10 +158,10 @@ def plot_log_det(
     """
     if resolution is not None:
         resolution = _checks.positive_int(resolution, "resolution")
-    picture = _as_map(flow, stage, context, limits, seed)
+    picture = _maps.as_map(flow, stage, context, limits, seed)
     picked = _targets.pick_coordinates(coordinates, picture.event_size)
-    box = _input_limits(picture, limits)
-    middle = _middle(picture, box, at)
+    box = _maps.input_limits(picture, limits)
+    middle = _maps.middle_of(picture, box, at)
     is_new = ax is None
     ax = _style.new_axes(ax, 4.8, 4.0)
     if picture.event_size == 1:
@@ -215,7 +173,7 @@ def plot_log_det(
         points = np.tile(middle, (len(z), 1))
         points[:, picked] = z
         values = picture.log_det(points).reshape(resolution, resolution)
-        scouts = picture.log_det(_scouts(picture, picked, plane, middle))
+        scouts = picture.log_det(_maps.scouts_of(picture, picked, plane, middle))
         norm = _norm(scouts, values)
         image = _panels.shade(ax, values, plane, _style.DIVERGING, norm)
         beyond = np.nanmax(np.abs(values), initial=0.0) > norm.vmax
@@ -237,107 +195,6 @@ def plot_log_det(
     if is_new:
         _note([ax], picture, picked, None)
     return ax
-
-
-def _as_map(flow: Any, stage: int | None, context: Any, limits: Any, seed: int) -> _Map:
-    """Returns what is to be drawn of a Flow or of a bijector.
-
-    Raises:
-      TypeError: `flow` is neither.
-      ValueError: `stage` is out of its range, or not asked for.
-    """
-    if isinstance(flow, tfb.Bijector):
-        if stage is not None:
-            raise ValueError(
-                f"`stage` must be None for a bijector by itself. Received: {stage!r}."
-            )
-        return _of_bijector(_bound(flow, context), limits)
-    if not isinstance(flow, Flow):
-        raise TypeError(
-            f"`flow` must be a Flow or a tfb.Bijector. Received: {type(flow).__name__}."
-        )
-    count = len(flow.bijectors)
-    if stage is not None:
-        stage = _targets.pick_stage(stage, 1, count)
-    stages = flow.stages(_SCOUTS, seed=seed, context=context)
-    start, end = (0, count) if stage is None else (stage - 1, stage)
-    before = stage_title(stages[start], range(start))
-    if stage is None:
-        whole = flow.distribution if context is None else flow.given(context)
-        bijector = whole.bijector
-        after = stage_title(stages[-1], range(count))
-        if count > 1:
-            after = f"{composed(range(count))}\nall {count} bijectors"
-    else:
-        bijector = stages[stage].bijector
-        after = stage_title(stages[end], range(end))
-    return _Map(
-        bijector,
-        stages[0].samples.dtype,
-        flow.event_size,
-        np.asarray(stages[start].samples, np.float64),
-        (before, after),
-        (composed(range(start)), composed(range(end))),
-    )
-
-
-def _bound(bijector: tfb.Bijector, context: Any) -> tfb.Bijector:
-    width = context_size_of(bijector)
-    if (context is None) == bool(width) or np.size(context) != (width or 1):
-        raise ValueError(
-            "`context` must be one row for a conditional bijector, and None for "
-            f"another: expected shape ({width},). Received: {context!r}."
-        )
-    return bind(bijector, context)
-
-
-def _of_bijector(bijector: tfb.Bijector, limits: Any) -> _Map:
-    try:
-        event_size = infer_event_size(None, None, [bijector])
-    except ValueError:  # nothing tells
-        pairs = 2 if limits is None else len(np.atleast_2d(limits))
-        event_size = max(pairs, 2)
-    box = np.array(_panels.as_limits(_BOX if limits is None else limits, event_size))
-    uniform = np.random.default_rng(0).uniform(size=(_SCOUTS, event_size))
-    dtype = bijector.dtype if isinstance(bijector.dtype, tf.DType) else tf.float32
-    return _Map(
-        bijector,
-        dtype,
-        event_size,
-        box[:, 0] + uniform * (box[:, 1] - box[:, 0]),
-        ("z", f"f(z)\n{name_of(bijector)}"),
-        ("z", "f(z)"),
-    )
-
-
-def _input_limits(picture: _Map, limits: Any) -> list[_panels.Limits]:
-    if limits is not None:
-        return _panels.as_limits(limits, picture.event_size)
-    return _panels.robust_limits(picture.inputs)
-
-
-def _middle(picture: _Map, box: list[_panels.Limits], at: Any) -> np.ndarray:
-    """Returns the point at which coordinates that are not drawn are held."""
-    if at is None:
-        finite = picture.inputs[_panels.finite_rows(picture.inputs)]
-        return np.median(finite, 0) if len(finite) else np.mean(box, 1)
-    at = _checks.as_points(at, picture.event_size, dtype=np.float64, name="at")
-    if at.ndim != 1:
-        raise ValueError(
-            f"`at` must be one point, ({picture.event_size},). "
-            f"Received shape {at.shape}."
-        )
-    return at
-
-
-def _scouts(
-    picture: _Map, picked: list[int], plane: list[_panels.Limits], middle: np.ndarray
-) -> np.ndarray:
-    """Returns the inputs brought to the plane that is drawn, and into its limits."""
-    low, high = np.transpose(plane)
-    points = np.tile(middle, (len(picture.inputs), 1))
-    points[:, picked] = np.clip(picture.inputs[:, picked], low, high)
-    return points
 
 
 def _around(
@@ -381,10 +238,12 @@ def _shade(color: str, share: float) -> tuple[float, ...]:
     return tuple(rgb * (1 - (share - 0.5) * 1.1))
 
 
-def _draw_curve(ax: Axes, picture: _Map, limits: _panels.Limits, lines: int) -> None:
+def _draw_curve(
+    ax: Axes, picture: _maps.Map, limits: _panels.Limits, lines: int
+) -> None:
     z = _panels.centers(limits, _ALONG)
     x = picture.forward(z[:, None])[:, 0]
-    scouts = _scouts(picture, [0], [limits], np.zeros(1))
+    scouts = _maps.scouts_of(picture, [0], [limits], np.zeros(1))
     (shown,) = _panels.robust_limits(picture.forward(scouts))
     ax.plot(z, x, color=_style.BLUE, linewidth=1.8, zorder=3)
     marks = np.linspace(*limits, lines + 2)[1:-1]
@@ -404,7 +263,7 @@ def _draw_curve(ax: Axes, picture: _Map, limits: _panels.Limits, lines: int) -> 
 
 
 def _draw_log_det_line(
-    ax: Axes, picture: _Map, limits: _panels.Limits, resolution: int
+    ax: Axes, picture: _maps.Map, limits: _panels.Limits, resolution: int
 ) -> None:
     z = _panels.centers(limits, resolution)
     values = picture.log_det(z[:, None])
@@ -414,7 +273,7 @@ def _draw_log_det_line(
     for side, color in ((np.maximum, _style.VERMILION), (np.minimum, _style.BLUE)):
         ax.fill_between(z, 0, side(values, 0.0), color=color, **look)
     ax.set_xlim(limits)
-    scouts = picture.log_det(_scouts(picture, [0], [limits], np.zeros(1)))
+    scouts = picture.log_det(_maps.scouts_of(picture, [0], [limits], np.zeros(1)))
     reach = _norm(scouts, values).vmax
     shown = np.clip(scouts[np.isfinite(scouts)], -reach, reach)
     low, high = min(shown.min(initial=0.0), 0.0), max(shown.max(initial=0.0), 0.0)
@@ -433,7 +292,7 @@ def _norm(of_points: np.ndarray, of_plane: np.ndarray) -> Normalize:
     return Normalize(-reach, reach)
 
 
-def _note(cells: list[Axes], picture: _Map, picked: list[int], axes: Any) -> None:
+def _note(cells: list[Axes], picture: _maps.Map, picked: list[int], axes: Any) -> None:
     """Says which plane this is, where there are more than two coordinates."""
     if axes is not None or picture.event_size <= 2:
         return

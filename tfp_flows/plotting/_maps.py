@@ -1,0 +1,157 @@
+"""A bijector, of a Flow or by itself, as a map from one box of points to another."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows import _checks
+from tfp_flows.composition import infer_event_size, name_of
+from tfp_flows.conditioning import bind, context_size_of
+from tfp_flows.flow import Flow
+from tfp_flows.plotting import _panels, _targets
+from tfp_flows.plotting.stages import composed, stage_title
+
+tfb = tfp.bijectors
+
+# Points of the base, or of the box, that choose the limits.
+_SCOUTS = 2000
+
+_BOX = (-3.0, 3.0)  # of the input of a bijector by itself
+
+
+@dataclasses.dataclass(frozen=True)
+class Map:
+    """What is drawn: a bijector, and where its input is.
+
+    Attributes:
+      bijector: with its context bound.
+      dtype: of its input.
+      event_size: of its input.
+      inputs: `(n, event_size)`, points that choose the limits.
+      titles: of the input's and of the output's panel.
+      axis_names: of the input and of the output.
+    """
+
+    bijector: tfb.Bijector
+    dtype: tf.DType
+    event_size: int
+    inputs: np.ndarray
+    titles: tuple[str, str]
+    axis_names: tuple[str, str]
+
+    def forward(self, z: np.ndarray) -> np.ndarray:
+        """Returns the points' images, float64; NaN where there are none."""
+        x = np.asarray(self.bijector.forward(tf.constant(z, self.dtype)), np.float64)
+        return np.where(np.isfinite(x), x, np.nan)
+
+    def log_det(self, z: np.ndarray) -> np.ndarray:
+        """Returns log|det ∂x/∂z| at the points, `(n,)` float64, in nats."""
+        points = tf.constant(z, self.dtype)
+        values = self.bijector.forward_log_det_jacobian(points, event_ndims=1)
+        values = np.broadcast_to(np.asarray(values, np.float64), len(z))
+        return np.where(np.isfinite(values), values, np.nan)
+
+
+def as_map(flow: Any, stage: int | None, context: Any, limits: Any, seed: int) -> Map:
+    """Returns what is to be drawn of a Flow or of a bijector.
+
+    Raises:
+      TypeError: `flow` is neither.
+      ValueError: `stage` is out of its range, or not asked for.
+    """
+    if isinstance(flow, tfb.Bijector):
+        if stage is not None:
+            raise ValueError(
+                f"`stage` must be None for a bijector by itself. Received: {stage!r}."
+            )
+        return _of_bijector(_bound(flow, context), limits)
+    if not isinstance(flow, Flow):
+        raise TypeError(
+            f"`flow` must be a Flow or a tfb.Bijector. Received: {type(flow).__name__}."
+        )
+    count = len(flow.bijectors)
+    if stage is not None:
+        stage = _targets.pick_stage(stage, 1, count)
+    stages = flow.stages(_SCOUTS, seed=seed, context=context)
+    start, end = (0, count) if stage is None else (stage - 1, stage)
+    before = stage_title(stages[start], range(start))
+    if stage is None:
+        whole = flow.distribution if context is None else flow.given(context)
+        bijector = whole.bijector
+        after = stage_title(stages[-1], range(count))
+        if count > 1:
+            after = f"{composed(range(count))}\nall {count} bijectors"
+    else:
+        bijector = stages[stage].bijector
+        after = stage_title(stages[end], range(end))
+    return Map(
+        bijector,
+        stages[0].samples.dtype,
+        flow.event_size,
+        np.asarray(stages[start].samples, np.float64),
+        (before, after),
+        (composed(range(start)), composed(range(end))),
+    )
+
+
+def _bound(bijector: tfb.Bijector, context: Any) -> tfb.Bijector:
+    width = context_size_of(bijector)
+    if (context is None) == bool(width) or np.size(context) != (width or 1):
+        raise ValueError(
+            "`context` must be one row for a conditional bijector, and None for "
+            f"another: expected shape ({width},). Received: {context!r}."
+        )
+    return bind(bijector, context)
+
+
+def _of_bijector(bijector: tfb.Bijector, limits: Any) -> Map:
+    try:
+        event_size = infer_event_size(None, None, [bijector])
+    except ValueError:  # nothing tells
+        pairs = 2 if limits is None else len(np.atleast_2d(limits))
+        event_size = max(pairs, 2)
+    box = np.array(_panels.as_limits(_BOX if limits is None else limits, event_size))
+    uniform = np.random.default_rng(0).uniform(size=(_SCOUTS, event_size))
+    dtype = bijector.dtype if isinstance(bijector.dtype, tf.DType) else tf.float32
+    return Map(
+        bijector,
+        dtype,
+        event_size,
+        box[:, 0] + uniform * (box[:, 1] - box[:, 0]),
+        ("z", f"f(z)\n{name_of(bijector)}"),
+        ("z", "f(z)"),
+    )
+
+
+def input_limits(picture: Map, limits: Any) -> list[_panels.Limits]:
+    """Returns the user's limits of the input, or those of its points."""
+    if limits is not None:
+        return _panels.as_limits(limits, picture.event_size)
+    return _panels.robust_limits(picture.inputs)
+
+
+def middle_of(picture: Map, box: list[_panels.Limits], at: Any) -> np.ndarray:
+    """Returns the point at which coordinates that are not drawn are held."""
+    if at is None:
+        finite = picture.inputs[_panels.finite_rows(picture.inputs)]
+        return np.median(finite, 0) if len(finite) else np.mean(box, 1)
+    at = _checks.as_points(at, picture.event_size, dtype=np.float64, name="at")
+    if at.ndim != 1:
+        raise ValueError(
+            f"`at` must be one point, ({picture.event_size},). "
+            f"Received shape {at.shape}."
+        )
+    return at
+
+
+def scouts_of(
+    picture: Map, picked: list[int], plane: list[_panels.Limits], middle: np.ndarray
+) -> np.ndarray:
+    """Returns the inputs brought to the plane that is drawn, and into its limits."""
+    low, high = np.transpose(plane)
+    points = np.tile(middle, (len(picture.inputs), 1))
+    points[:, picked] = np.clip(picture.inputs[:, picked], low, high)
+    return points
