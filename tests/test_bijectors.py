@@ -220,6 +220,7 @@ SLOW = (
     "mixture cdf, inverted",
     "numerical inverse",
     "residual block",
+    "sylvester",
 )
 
 

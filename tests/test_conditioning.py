@@ -61,7 +61,7 @@ class TestGiven:
             ((5, 3), (4, 5, 2), (4, 5)),
             ((5, 1, 3), (2,), (5, 1)),
             ((5, 1, 3), (4, 2), (5, 4)),
-            ((5, 1, 3), (6, 5, 4, 2), (6, 5, 4)),
+            ((3, 1, 3), (2, 3, 2, 2), (2, 3, 2)),
         ],
     )
     def test_points_broadcast_against_the_batch(self, flow, context, points, expected):

@@ -213,6 +213,7 @@
       );
       pen.lineTo(...screen(high, 0));
       pen.fillStyle = color("--shade");
+      pen.globalAlpha *= 0.5;
       pen.fill();
     }
     pen.globalAlpha = 1;
