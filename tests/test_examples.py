@@ -47,7 +47,7 @@ def test_leaky_relu_and_coupling(tmp_path, capsys):
     assert -0.01 < result["gap"] < 0.05
     assert "x uniform: 0.500" in capsys.readouterr().out
     with Image.open(tmp_path / "noise_to_data.gif") as animation:
-        assert animation.n_frames == 19
+        assert animation.n_frames == 1 + 18 * 4  # 18 bijectors
 
 
 @pytest.mark.slow
