@@ -8,7 +8,6 @@ import tensorflow as tf
 import tfp_flows as tfpf
 from tfp_flows.callbacks import CosineToDeadline, StagePictures, WeightAverage
 from tfp_flows.callbacks import stage_pictures as module
-from tfp_flows.optimizers import FusedAdam
 from tfp_flows.plotting import animate_training
 
 
@@ -112,38 +111,6 @@ def test_patience():
         callbacks=[WeightAverage(points(200, seed=1), patience=3)],
     )
     assert len(history.history["val_loss"]) <= 5
-
-
-@pytest.mark.parametrize(
-    "options", [{}, {"global_clipnorm": 0.1}, {"weight_decay": 0.1}]
-)
-def test_fused_adam_is_adam(options):
-    weights = []
-    for optimizer in (keras.optimizers.Adam, FusedAdam):
-        model = flow()
-        model.compile(optimizer(0.01, **options), steps_per_execution=2)
-        model.fit(points(), batch_size=100, epochs=3, shuffle=False, verbose=0)
-        weights.append(model.get_weights())
-    for theirs, ours in zip(*weights, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-4)
-
-
-def test_fused_adam_saves_and_loads(tmp_path):
-    model = flow()
-    model.compile(FusedAdam(0.01))
-    model.fit(points(), verbose=0)
-    model.save(tmp_path / "flow.keras")
-    loaded = keras.models.load_model(tmp_path / "flow.keras")
-    assert isinstance(loaded.optimizer, FusedAdam)
-    for one in (model, loaded):
-        one.fit(points(), shuffle=False, verbose=0)
-    for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-def test_fused_adam_refuses_amsgrad():
-    with pytest.raises(ValueError, match="amsgrad"):
-        FusedAdam(amsgrad=True)
 
 
 # StagePictures

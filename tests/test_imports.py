@@ -14,7 +14,9 @@ LAYERS = [
     {"bases"},
     {"conditioning"},
     {"adaptation"},
+    {"_culprit", "_fused_adam", "_guard", "batches"},
     {"composition", "tracking", "data", "stages", "exporting"},
+    {"density_model"},
     {"flow"},
     {"diagnostics"},  # plotting draws what it finds
     {
@@ -25,7 +27,6 @@ LAYERS = [
         "testing",
         "plotting",
         "variational",
-        "optimizers",
     },
     {"callbacks"},  # draws its records, for TensorBoard
     {"reporting"},

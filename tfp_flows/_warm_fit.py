@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -29,7 +30,6 @@ from tfp_flows.bases import Mixture
 from tfp_flows.bijectors import Spline, SplineCoupling
 from tfp_flows.callbacks import CosineToDeadline, WeightAverage
 from tfp_flows.flow import Flow
-from tfp_flows.optimizers import FusedAdam
 
 __all__ = ["Plan", "Result", "warm_fit"]
 
@@ -237,7 +237,7 @@ class _Trainer:
         self._flow = Flow(bijectors, base=base)
         weights = self._flow.trainable_variables
         decay = min(_MOST_DECAY, _DECAY_BY_ROWS / rows)
-        optimizer = FusedAdam(
+        optimizer = keras.optimizers.Adam(
             plan.learning_rate, global_clipnorm=1.0, weight_decay=decay
         )
         optimizer.exclude_from_weight_decay(

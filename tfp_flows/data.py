@@ -2,11 +2,11 @@
 
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows import _checks
+from tfp_flows.batches import in_batches
 
 __all__ = ["NO_TARGETS", "FitData", "checked", "first_points", "split", "unpacked"]
 
@@ -46,17 +46,16 @@ class FitData(NamedTuple):
             )
         )
 
-    def in_its_own_dtype(
-        self, batch_size: int | None, shuffle: bool = False
-    ) -> "FitData":
-        """Returns the arrays as a dataset where Keras would round them to `floatx`."""
-        if not self.is_array or self.points.dtype == keras.config.floatx():
-            return self
-        parts = self.x if self.y is None else tuple(self)
-        dataset = tf.data.Dataset.from_tensor_slices(parts)
-        if shuffle:
-            dataset = dataset.shuffle(len(self.points))
-        return FitData(dataset.batch(batch_size or 32).prefetch(1))
+    def batches(self, batch_size: int) -> Any:
+        """Returns data that are here as a dataset, and a dataset as it is."""
+        if not self.is_array:
+            return self.x
+        return in_batches(self.parts, batch_size)
+
+    @property
+    def parts(self) -> Any:
+        """The points, or points, placeholder and weights, as Keras wants them."""
+        return self.x if self.y is None else tuple(self)
 
 
 def checked(

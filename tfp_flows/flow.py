@@ -14,6 +14,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import _checks, data
+from tfp_flows._culprit import culprit
 from tfp_flows._files import beside
 from tfp_flows.adaptation import adapt, leaves, needs_adaptation, shares_outside
 from tfp_flows.composition import (
@@ -24,6 +25,7 @@ from tfp_flows.composition import (
     stage_names,
 )
 from tfp_flows.conditioning import bind, context_size_of, infer_context_size
+from tfp_flows.density_model import DensityModel, NegativeLogLikelihood
 from tfp_flows.exporting import export_flow
 from tfp_flows.serialization import Decoder, Encoder, copy_objects
 from tfp_flows.stages import Stage, stage_distributions, walk
@@ -42,38 +44,7 @@ _LOOKED_AT, _MOST_OUTSIDE = 4096, 0.01
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
-class NegativeLogLikelihood(keras.losses.Loss):
-    """The loss of every Flow: -log_prob in nats, averaged over the batch."""
-
-    def __init__(
-        self,
-        reduction: str = "sum_over_batch_size",
-        name: str = "nll",
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
-
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Returns the reduced loss; see `call`.
-
-        Raises:
-          ValueError: `y_true` is None: then Keras has dropped the weights, if any.
-        """
-        if y_true is None:
-            raise ValueError(
-                "Keras drops `sample_weight` of data without targets, so a model with "
-                "a LogProb output needs `y`, which is not read. Remedy: pass the "
-                "points themselves, such as `fit(data, data['x'])`."
-            )
-        return super().__call__(y_true, y_pred, sample_weight)
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Returns `-y_pred`; a density has no target, so `y_true` is not read."""
-        return -y_pred
-
-
-@keras.saving.register_keras_serializable("tfp_flows")
-class Flow(keras.Model):
+class Flow(DensityModel):
     """A distribution built from a base by a chain of bijectors, fitted by Keras.
 
     With z from the base and f₁, …, f_K the bijectors in sampling order::
@@ -253,127 +224,20 @@ class Flow(keras.Model):
         distribution = _transformed(*self._given(parts["context"]), self.name)
         return distribution.log_prob(parts["x"])
 
-    def compile(self, optimizer: Any = "adam", loss: Any = None, **kwargs: Any) -> None:
-        """Configures training; the loss is the mean of -log_prob, in nats.
-
-        Args:
-          optimizer: Keras optimizer or its name.
-          loss: None; the loss is fixed.
-          **kwargs: as for `keras.Model.compile`. A metric is called with the points
-            and their log_prob. XLA is off unless `jit_compile` is given: on a CPU it
-            is slower here.
-
-        Raises:
-          ValueError: another loss is asked for.
-        """
-        if loss is None:
-            loss = NegativeLogLikelihood()
-        if not isinstance(loss, NegativeLogLikelihood):
-            raise ValueError(
-                "`loss` must be None: a Flow is fitted by -log_prob. "
-                f"Received: {loss!r}."
-            )
-        kwargs.setdefault("jit_compile", False)
-        super().compile(optimizer=optimizer, loss=loss, **kwargs)
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles as the saved flow was; Keras calls this when it loads one."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.trainable_variables:
-            self.optimizer.build(self.trainable_variables)
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> tf.Tensor:
-        """Returns -log_prob, weighted and averaged, plus the layers' own losses."""
-        if y is not None and sample_weight is None:
-            raise ValueError(data.NO_TARGETS)
-        return super().compute_loss(
-            x, y=y_pred, y_pred=y_pred, sample_weight=sample_weight, training=training
-        )
-
-    def compute_metrics(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
-    ) -> dict[str, Any]:
-        """Returns the metrics; each is called with the points and their log_prob."""
-        return super().compute_metrics(x, _x_of(x), y_pred, sample_weight)
-
-    def fit(
-        self,
-        x: Any = None,
-        y: None = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        **kwargs: Any,
-    ) -> keras.callbacks.History:
-        """Fits the weights to data, by Keras's own `fit`.
-
-        Args:
-          x: points `(n, event_size)` as NumPy, pandas or tensors; {"x": points,
-            "context": `(n, context_size)`} for a conditional flow; or a
-            `tf.data.Dataset` of batches of these; with weights in a dataset as
-            `(x, anything, sample_weight)`.
-          y: None: a density has no targets.
-          batch_size: points a step; 32 when None, as in Keras.
-          epochs: passes over the data.
-          **kwargs: as for `keras.Model.fit`: `validation_split`, `validation_data`
-            (points, or `(points, None, weights)`), `callbacks`, `sample_weight`, …
-
-        Returns:
-          Keras's History; "loss" is the mean of -log_prob in nats.
-
-        Raises:
-          ValueError: the chain has nothing to learn; or points of the wrong width,
-            none at all, or NaN or infinite ones.
-          TypeError: points that are not numbers.
-        """
+    def _before_fit(self, points: data.FitData) -> None:
         if not self.trainable_variables:
             raise ValueError(
                 "Nothing to fit: no stage has a trainable weight "
                 f"({', '.join(self._stage_names)}). Remedy: give parameters as numbers "
                 "to bijectors of tfp_flows, or as tf.Variable to TFP's."
             )
-        points = self._checked(x, y, kwargs.pop("sample_weight", None))
         if needs_adaptation((self.base, *self.bijectors)):
             self.adapt(points.x)
-        validation = kwargs.pop("validation_data", None)
-        fraction = kwargs.pop("validation_split", 0.0)
-        if validation is None:
-            points, held_out = data.split(points, fraction)
-        else:
-            held_out = self._checked(*data.unpacked(validation))
-        shuffle = kwargs.pop("shuffle", True)
-        points = points.in_its_own_dtype(batch_size, shuffle)
-        if held_out is not None:
-            held_out = held_out.in_its_own_dtype(batch_size)
-            held_out = tuple(held_out) if held_out.is_array else held_out.x
-        in_memory = points.is_array  # a dataset has its own batches and order
-        try:
-            history = super().fit(
-                points.x,
-                points.y,
-                batch_size=batch_size if in_memory else None,
-                epochs=epochs,
-                sample_weight=points.sample_weight,
-                validation_data=held_out,
-                shuffle=shuffle and in_memory,
-                **kwargs,
-            )
-        except Exception:
-            # A graph that failed half-made would fail the next `fit` too.
-            self.train_function = self.test_function = None
-            raise
-        if in_memory:
-            self._warn_of_points_outside(points)
-        return history
 
-    def _warn_of_points_outside(self, points: data.FitData) -> None:
+    def _after_fit(self, points: data.FitData) -> None:
         """Says when splines do not reach some of the points they were fitted to."""
+        if not points.is_array:
+            return
         sample = points.rows(slice(_LOOKED_AT)).x
         sample = sample if isinstance(sample, dict) else {"x": sample}
         shares = shares_outside(
@@ -390,6 +254,24 @@ class Flow(keras.Model):
                 "box='data', or Standardize as the last bijector.",
                 stacklevel=3,
             )
+
+    def _explain(self, batch: dict[str, np.ndarray]) -> tuple[int | None, str]:
+        context = tf.constant(batch.get("context", np.zeros([1, 0])), self.dtype)
+        found = culprit(batch["x"], *self._given(context), self._stage_names)
+        if found:
+            return found
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(
+                y_pred=self(batch if len(batch) > 1 else batch["x"])
+            )
+        for weight, gradient in zip(
+            self.trainable_weights,
+            tape.gradient(loss, self.trainable_weights),
+            strict=True,
+        ):
+            if gradient is not None and not np.isfinite(gradient).all():
+                return None, f"The gradient of {weight.path} is not finite."
+        return super()._explain(batch)
 
     def adapt(self, x: Any) -> None:
         """Starts data-dependent weights from data, as Keras's layers do.
@@ -409,50 +291,6 @@ class Flow(keras.Model):
         x = x if isinstance(x, dict) else {"x": x}
         parts = {key: tf.cast(value, self.dtype) for key, value in x.items()}
         adapt(self.base, self.bijectors, **parts)
-
-    def evaluate(
-        self,
-        x: Any = None,
-        y: None = None,
-        batch_size: int | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Returns the mean of -log_prob in nats, by Keras's own `evaluate`.
-
-        Args and errors are those of `fit`.
-        """
-        if kwargs.get("_use_cached_eval_dataset"):  # from inside `fit`, already checked
-            return super().evaluate(x, y, batch_size=batch_size, **kwargs)
-        points = self._checked(x, y, kwargs.pop("sample_weight", None))
-        points = points.in_its_own_dtype(batch_size)
-        return super().evaluate(
-            points.x,
-            points.y,
-            batch_size=batch_size if points.is_array else None,
-            sample_weight=points.sample_weight,
-            **kwargs,
-        )
-
-    def predict(
-        self, x: Any = None, batch_size: int | None = None, **kwargs: Any
-    ) -> np.ndarray:
-        """Returns `log_prob` of the points, `(n,)`, in nats, by Keras's own `predict`.
-
-        Args and errors are those of `fit`.
-        """
-        points = self._checked(x).in_its_own_dtype(batch_size)
-        size = batch_size if points.is_array else None
-        return super().predict(points.x, batch_size=size, **kwargs)
-
-    def _checked(self, x: Any, y: Any = None, weights: Any = None) -> data.FitData:
-        return data.checked(
-            x,
-            y,
-            weights,
-            event_size=self.event_size,
-            dtype=self.dtype,
-            context_size=self.context_size,
-        )
 
     # Densities and samples
 
@@ -662,12 +500,18 @@ class Flow(keras.Model):
         Raises:
           FileExistsError: the file is there and `overwrite` is False.
           TypeError: the flow holds functions or foreign objects.
+          ValueError: a weight is NaN.
         """
         path = Path(filepath)
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} exists, and `overwrite` is False.")
         if path.suffix != ".keras":
             raise ValueError(f"`filepath` must end in .keras. Received: {str(path)!r}.")
+        for weight in self.weights:
+            if np.isnan(weight.numpy()).any():
+                raise ValueError(
+                    f"A flow with weights that are NaN cannot be saved: {weight.path}."
+                )
         self.get_config()  # says what cannot be saved before a file is touched
         with beside(path) as temporary:
             super().save(temporary, **kwargs)
@@ -708,10 +552,6 @@ def _transformed(
 def _is_symbolic(value: Any) -> bool:
     """Whether this is a tensor of somebody's graph, which has no value to check."""
     return tf.is_tensor(value) and not hasattr(value, "numpy")
-
-
-def _x_of(inputs: Any) -> Any:
-    return inputs["x"] if isinstance(inputs, dict) else inputs
 
 
 def _chunks(n: int, batch_size: int | None) -> Iterator[tuple[int, int]]:

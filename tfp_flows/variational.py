@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import _checks
+from tfp_flows._fused_adam import fuse
 from tfp_flows.flow import Flow
 
 __all__ = ["Estimate", "ImportanceSample", "ReverseKL", "importance"]
@@ -119,6 +120,7 @@ class ReverseKL(keras.Model):
         """
         kwargs.setdefault("jit_compile", False)
         super().compile(optimizer=optimizer, loss=_first, **kwargs)
+        fuse(self.optimizer)
 
     def fit(
         self,
@@ -158,6 +160,7 @@ class ReverseKL(keras.Model):
         _check_target(self._target_log_prob, x)
         draws = _draws(seeds.randrange(2**31), batch_size)
         held_out = _draws(seeds.randrange(2**31), batch_size).take(validation_steps)
+        self.optimizer.build(self.trainable_variables)  # or Keras traces a step twice
         try:
             return super().fit(
                 draws,

@@ -1,0 +1,193 @@
+"""How a flow is fitted: what is read, in which order, and by how many steps at once."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfp_flows as tfpf
+from tfp_flows.batches import Order, in_batches
+
+
+def flow(**options):
+    return tfpf.recipes.real_nvp(2, layers=2, hidden=(8,), seed=0, **options)
+
+
+def points(n=400, seed=0):
+    return tfpf.densities.make("two_moons").sample(n, seed=seed)
+
+
+def weights_after(optimizer, **options):
+    model = flow()
+    model.compile(optimizer, **options)
+    keras.utils.set_random_seed(0)
+    model.fit(points(), batch_size=64, epochs=3, verbose=0)
+    return model.get_weights()
+
+
+# Batches
+
+
+def test_an_epoch_reads_every_row_once():
+    rows = np.arange(10, dtype=np.float64)[:, np.newaxis]
+    order = Order(10, seed=1)
+    dataset = in_batches(rows, 4, order)
+    assert int(dataset.cardinality()) == 3
+    assert dataset.element_spec == tf.TensorSpec([None, 1], tf.float64)
+    epochs = []
+    for epoch in (0, 1, 0):
+        order.on_epoch_begin(epoch)
+        batches = list(dataset.as_numpy_iterator())
+        assert [len(batch) for batch in batches] == [4, 4, 2]
+        epochs.append(np.concatenate(batches)[:, 0])
+        assert sorted(epochs[-1]) == list(range(10))
+    assert list(epochs[0]) == list(epochs[2]) != list(epochs[1])
+    order.shuffle = False
+    np.testing.assert_array_equal(np.concatenate(list(dataset)), rows)
+
+
+def test_rows_stay_together():
+    x, c = np.arange(7.0), np.arange(7.0) ** 2
+    order = Order(7, seed=0)
+    for parts in in_batches({"x": x, "context": c}, 3, order).as_numpy_iterator():
+        np.testing.assert_array_equal(parts["x"] ** 2, parts["context"])
+    unordered = in_batches((x, c), 3)
+    assert int(unordered.cardinality()) == 3
+    np.testing.assert_array_equal(np.concatenate([b[0] for b in unordered]), x)
+
+
+def test_the_seed_of_keras_orders_the_rows():
+    once, again = weights_after("adam"), weights_after("adam")
+    for one, other in zip(once, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+    model = flow()
+    model.compile("adam")
+    keras.utils.set_random_seed(1)
+    model.fit(points(), batch_size=64, epochs=3, verbose=0)
+    assert not np.array_equal(model.get_weights()[0], once[0])
+
+
+def test_float64_is_not_rounded():
+    x = 1.0 + 1e-12 * np.arange(4.0)[:, np.newaxis]
+    (batch,) = in_batches(x, 4)
+    np.testing.assert_array_equal(batch, x)
+
+
+# Steps at once
+
+
+class Batches(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.seen = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen += 1
+
+
+def test_many_steps_in_one_call():
+    model = flow()
+    model.compile("adam")
+    history = model.fit(points(), batch_size=40, epochs=2, verbose=0)
+    assert model.steps_per_execution == 10  # an epoch
+    assert int(model.optimizer.iterations) == 20
+    assert len(history.history["loss"]) == 2
+
+
+def test_the_curve_is_that_of_single_steps():
+    curves = []
+    for options in ({}, {"steps_per_execution": 1}, {"run_eagerly": True}):
+        model = flow()
+        model.compile("adam", **options)
+        keras.utils.set_random_seed(0)
+        history = model.fit(
+            points(), batch_size=64, epochs=3, verbose=0, validation_split=0.2
+        )
+        curves.append([history.history[key] for key in ("loss", "val_loss")])
+    np.testing.assert_allclose(curves[1], curves[0], atol=1e-5)
+    np.testing.assert_allclose(curves[2], curves[0], atol=1e-4)
+
+
+def test_a_callback_sees_each_batch():
+    model, batches = flow(), Batches()
+    model.compile("adam")
+    seen = []
+    told = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(batch)
+    )
+    for callback in (batches, told):
+        model.fit(points(), batch_size=40, callbacks=callback, verbose=0)
+        assert model.steps_per_execution == 1
+    assert batches.seen == 10
+    assert seen == list(range(10))
+
+
+def test_steps_that_were_asked_for(tmp_path):
+    model = flow()
+    model.compile("adam", steps_per_execution=3)
+    model.fit(points(), batch_size=40, callbacks=[Batches()], verbose=0)
+    assert model.steps_per_execution == 3
+    model.save(tmp_path / "flow.keras")
+    assert keras.models.load_model(tmp_path / "flow.keras").steps_per_execution == 3
+
+
+def test_an_epoch_of_few_steps_is_not_overrun():
+    model = flow()
+    model.compile("adam")
+    dataset = tf.data.Dataset.from_tensors(points(50)).repeat()
+    model.fit(dataset, steps_per_epoch=14, epochs=2, verbose=0)
+    assert int(model.optimizer.iterations) == 28
+
+
+def test_predict_of_many_batches():
+    model = flow()
+    model.compile("adam", steps_per_execution=4)
+    log_prob = model.predict(points(10), batch_size=3, verbose=0)
+    np.testing.assert_allclose(log_prob, model.log_prob(points(10)), atol=1e-5)
+    assert model.steps_per_execution == 4
+
+
+# Adam
+
+
+@pytest.mark.parametrize("options", [{}, {"global_clipnorm": 0.1}])
+@pytest.mark.parametrize("kind", [keras.optimizers.Adam, keras.optimizers.AdamW])
+def test_fused_adam_is_adam(kind, options):
+    class Plain(kind):
+        """Not fused: a subclass."""
+
+    ours, theirs = (weights_after(c(0.01, **options)) for c in (kind, Plain))
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def operations(model):
+    graph = tf.function(model.train_step).get_concrete_function(
+        tf.TensorSpec([None, 2], tf.float32)
+    )
+    return [operation.type for operation in graph.graph.get_operations()]
+
+
+def test_adam_is_one_operation_a_weight():
+    model = flow()
+    model.compile("adam")
+    model.optimizer.build(model.trainable_variables)
+    assert operations(model).count("ResourceApplyAdam") == len(model.trainable_weights)
+    model = flow()
+    model.compile(keras.optimizers.Adam(amsgrad=True))
+    assert "ResourceApplyAdam" not in operations(model)
+
+
+def test_the_optimizer_stays_keras_own(tmp_path):
+    model = flow()
+    optimizer = keras.optimizers.Adam(0.01)
+    model.compile(optimizer)
+    assert model.optimizer is optimizer
+    model.fit(points(), verbose=0)
+    model.save(tmp_path / "flow.keras")
+    loaded = keras.models.load_model(tmp_path / "flow.keras")
+    assert type(loaded.optimizer) is keras.optimizers.Adam
+    for one in (model, loaded):
+        one.fit(points(), shuffle=False, verbose=0)
+    for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

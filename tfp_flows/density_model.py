@@ -1,0 +1,328 @@
+"""DensityModel: a Keras model whose output is log_prob, and how it is fitted."""
+
+import math
+import random
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfp_flows import data
+from tfp_flows._fused_adam import fuse
+from tfp_flows._guard import Guard
+from tfp_flows.batches import EVALUATED_AT_ONCE, Order, in_batches, steps_at_once
+
+__all__ = ["DensityModel", "NegativeLogLikelihood"]
+
+_BATCH_SIZE = 32  # Keras's own
+_SOME_BATCH_SIZE = 256  # of a dataset that does not tell
+
+
+@keras.saving.register_keras_serializable("tfp_flows")
+class NegativeLogLikelihood(keras.losses.Loss):
+    """The loss of every Flow: -log_prob in nats, averaged over the batch."""
+
+    def __init__(
+        self,
+        reduction: str = "sum_over_batch_size",
+        name: str = "nll",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Returns the reduced loss; see `call`.
+
+        Raises:
+          ValueError: `y_true` is None: then Keras has dropped the weights, if any.
+        """
+        if y_true is None:
+            raise ValueError(
+                "Keras drops `sample_weight` of data without targets, so a model with "
+                "a LogProb output needs `y`, which is not read. Remedy: pass the "
+                "points themselves, such as `fit(data, data['x'])`."
+            )
+        return super().__call__(y_true, y_pred, sample_weight)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns `-y_pred`; a density has no target, so `y_true` is not read."""
+        return -y_pred
+
+
+class DensityModel(keras.Model):
+    """A Keras model of a density: called with points, it returns log_prob in nats.
+
+    It is fitted by maximum likelihood, through Keras's own `fit`. A subclass has the
+    attributes `event_size`, the width of the points, and `context_size`, that of a
+    context, 0 for none; its weights exist when it is constructed.
+    """
+
+    event_size: int
+    context_size: int = 0
+    _steps_asked: int | None = None
+
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        loss: Any = None,
+        *,
+        steps_per_execution: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Configures training; the loss is the mean of -log_prob, in nats.
+
+        Args:
+          optimizer: Keras optimizer or its name. Adam and AdamW update each weight by
+            TensorFlow's fused kernel, to the same numbers.
+          loss: None; the loss is fixed.
+          steps_per_execution: steps in one call of the compiled step. Chosen by `fit`
+            when None: up to 64, and 1 where a callback of yours looks at batches.
+          **kwargs: as for `keras.Model.compile`. A metric is called with the points
+            and their log_prob. XLA is off unless `jit_compile` is given: on a CPU it
+            is slower here.
+
+        Raises:
+          ValueError: another loss is asked for.
+        """
+        if loss is None:
+            loss = NegativeLogLikelihood()
+        if not isinstance(loss, NegativeLogLikelihood):
+            raise ValueError(
+                "`loss` must be None: a Flow is fitted by -log_prob. "
+                f"Received: {loss!r}."
+            )
+        kwargs.setdefault("jit_compile", False)
+        self._steps_asked = steps_per_execution
+        super().compile(
+            optimizer=optimizer,
+            loss=loss,
+            steps_per_execution=steps_per_execution or 1,
+            **kwargs,
+        )
+        fuse(self.optimizer)
+        self._guard = Guard(self._explain)
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """Returns the arguments of `compile` as they were given."""
+        config = super().get_compile_config()
+        return config and {**config, "steps_per_execution": self._steps_asked}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as the saved model was; Keras calls this when it loads one."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.trainable_variables:
+            self.optimizer.build(self.trainable_variables)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """Returns -log_prob, weighted and averaged, plus the layers' own losses."""
+        if y is not None and sample_weight is None:
+            raise ValueError(data.NO_TARGETS)
+        return super().compute_loss(
+            x, y=y_pred, y_pred=y_pred, sample_weight=sample_weight, training=training
+        )
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Returns the metrics; each is called with the points and their log_prob."""
+        return super().compute_metrics(x, _x_of(x), y_pred, sample_weight)
+
+    def train_step(self, batch: Any) -> dict[str, Any]:
+        """Takes one step, unless its loss or gradients are not finite."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        parts = x if isinstance(x, dict) else {"x": x}
+        with tf.GradientTape() as tape:
+            log_prob = self(x, training=True)
+            loss = self.compute_loss(x, y, log_prob, sample_weight)
+            scaled = self.optimizer.scale_loss(loss)
+        weights = self.trainable_weights
+        gradients = tape.gradient(scaled, weights)
+        taken = self._guard.apply(self.optimizer, gradients, weights, loss, parts)
+        # Keras has divided the loss among the replicas.
+        whole = loss * tf.distribute.get_strategy().num_replicas_in_sync
+        rows = tf.cast(tf.shape(parts["x"])[0], loss.dtype)
+        self._loss_tracker.update_state(
+            tf.where(taken, whole, tf.zeros_like(whole)),
+            sample_weight=tf.where(taken, rows, tf.zeros_like(rows)),
+        )
+        return self.compute_metrics(x, y, log_prob, sample_weight)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: None = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Fits the weights to data, by Keras's own `fit`.
+
+        Args:
+          x: points `(n, event_size)` as NumPy, pandas or tensors; {"x": points,
+            "context": `(n, context_size)`} for a conditional flow; or a
+            `tf.data.Dataset` of batches of these; with weights in a dataset as
+            `(x, anything, sample_weight)`.
+          y: None: a density has no targets.
+          batch_size: points a step; 32 when None, as in Keras.
+          epochs: passes over the data.
+          **kwargs: as for `keras.Model.fit`: `validation_split`, `validation_data`
+            (points, or `(points, None, weights)`), `callbacks`, `sample_weight`, …
+
+        Returns:
+          Keras's History; "loss" is the mean of -log_prob in nats.
+
+        Raises:
+          ValueError: the chain has nothing to learn; or points of the wrong width,
+            none at all, or NaN or infinite ones.
+          TypeError: points that are not numbers.
+          FloatingPointError: step after step is not finite, at smaller rates too; the
+            flow has the best weights so far. A single such step is left out, and the
+            first one is explained in a warning.
+        """
+        points = self._checked(x, y, kwargs.pop("sample_weight", None))
+        validation = kwargs.pop("validation_data", None)
+        fraction = kwargs.pop("validation_split", 0.0)
+        if validation is None:
+            points, held_out = data.split(points, fraction)
+        else:
+            held_out = self._checked(*data.unpacked(validation))
+        self._before_fit(points)
+        callbacks = _as_list(kwargs.pop("callbacks", None))
+        shuffle = kwargs.pop("shuffle", True)
+        steps = kwargs.get("steps_per_epoch")
+        if points.is_array:
+            rows = len(points.points)
+            if batch_size is None:
+                batch_size = math.ceil(rows / steps) if steps else _BATCH_SIZE
+            order = Order(rows, _drawn_seed(), shuffle=bool(shuffle))
+            callbacks.insert(0, order)
+            batches = in_batches(points.parts, batch_size, order)
+        else:
+            batches = points.x
+        self._choose_steps(batch_size, batches, steps, callbacks)
+        if held_out is not None:
+            size = kwargs.pop("validation_batch_size", None) or EVALUATED_AT_ONCE
+            held_out = held_out.batches(size)
+        if self.compiled:
+            with self.distribute_strategy.scope():
+                # Or Keras traces the first step twice.
+                self.optimizer.build(self.trainable_variables)
+            self._guard.rows = points.points if points.is_array else None
+            if not self.jit_compile:  # which wants batches of one size
+                sizes = {"x": self.event_size, "context": self.context_size}
+                self._guard.keep_batches(
+                    {name: size for name, size in sizes.items() if size}, self.dtype
+                )
+            callbacks.append(self._guard)
+        try:
+            history = super().fit(
+                batches,
+                epochs=epochs,
+                validation_data=held_out,
+                callbacks=callbacks,
+                shuffle=False,  # it is, where it should be
+                **kwargs,
+            )
+        except Exception:
+            # A graph that failed half-made would fail the next `fit` too.
+            self.train_function = self.test_function = None
+            raise
+        self._after_fit(points)
+        return history
+
+    def _before_fit(self, points: data.FitData) -> None:
+        """Hook: `fit` has checked the data, and learns from these."""
+
+    def _after_fit(self, points: data.FitData) -> None:
+        """Hook: `fit` has learned from these."""
+
+    def _explain(self, batch: dict[str, np.ndarray]) -> tuple[int | None, str]:
+        """Hook: the first row of a batch that is not finite, and what happens there."""
+        return None, "The loss or a gradient of a step is not finite."
+
+    def _choose_steps(
+        self, batch_size: int | None, batches: Any, steps: int | None, callbacks: list
+    ) -> None:
+        """Sets how many steps one call does, where `compile` was not told."""
+        if self._steps_asked is not None:
+            return
+        chosen = steps_at_once(
+            sum(math.prod(weight.shape) for weight in self.trainable_variables),
+            batch_size or _SOME_BATCH_SIZE,
+            callbacks,
+        )
+        count = steps or getattr(batches, "cardinality", lambda: -1)()
+        if count > 0:
+            chosen = min(chosen, int(count))
+        if steps:  # Keras would run past the end of the epoch
+            chosen = next(k for k in range(chosen, 0, -1) if steps % k == 0)
+        if chosen != self.steps_per_execution:
+            self.steps_per_execution = chosen
+            self.train_function = self.test_function = None
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: None = None,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Returns the mean of -log_prob in nats, by Keras's own `evaluate`.
+
+        Args and errors are those of `fit`.
+        """
+        if kwargs.get("_use_cached_eval_dataset"):  # from inside `fit`, already checked
+            return super().evaluate(x, y, batch_size=batch_size, **kwargs)
+        points = self._checked(x, y, kwargs.pop("sample_weight", None))
+        return super().evaluate(
+            points.batches(batch_size or EVALUATED_AT_ONCE), **kwargs
+        )
+
+    def predict(
+        self, x: Any = None, batch_size: int | None = None, **kwargs: Any
+    ) -> np.ndarray:
+        """Returns `log_prob` of the points, `(n,)`, in nats, by Keras's own `predict`.
+
+        Args and errors are those of `fit`.
+        """
+        batches = self._checked(x).batches(batch_size or EVALUATED_AT_ONCE)
+        # Keras unrolls the steps of a call here.
+        at_once, self.steps_per_execution = self.steps_per_execution, 1
+        try:
+            return super().predict(batches, **kwargs)
+        finally:
+            self.steps_per_execution = at_once
+
+    def _checked(self, x: Any, y: Any = None, weights: Any = None) -> data.FitData:
+        return data.checked(
+            x,
+            y,
+            weights,
+            event_size=self.event_size,
+            dtype=self.dtype,
+            context_size=self.context_size,
+        )
+
+
+def _as_list(callbacks: Any) -> list[keras.callbacks.Callback]:
+    """Returns what Keras takes as callbacks as a list."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return list(callbacks.callbacks)
+    return [] if callbacks is None else keras.tree.flatten(callbacks)
+
+
+def _drawn_seed() -> int:
+    """Returns a seed that follows `keras.utils.set_random_seed`, as Keras's own do."""
+    return random.randint(0, 2**31 - 1)
+
+
+def _x_of(inputs: Any) -> Any:
+    return inputs["x"] if isinstance(inputs, dict) else inputs
