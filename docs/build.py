@@ -43,10 +43,13 @@ PAGE = """<!doctype html>
 
 
 def pages() -> dict[str, Path]:
-    """Returns the page of each source: README first, then docs/ by name."""
+    """Returns the page of each source: README, docs/ as it names them, the others."""
+    readme = ROOT / "README.md"
+    named = re.findall(r"\(docs/(\w+)\.md\)", readme.read_text(encoding="utf-8"))
+    names = [*named, *sorted(path.stem for path in DOCS.glob("*.md"))]
     return {
-        "index.html": ROOT / "README.md",
-        **{f"{path.stem}.html": path for path in sorted(DOCS.glob("*.md"))},
+        "index.html": readme,
+        **{f"{name}.html": DOCS / f"{name}.md" for name in names},
     }
 
 
@@ -80,18 +83,30 @@ def moved(target: str) -> str:
     return f"{path}#{part}" if part else path
 
 
+def examples() -> list[Path]:
+    """Returns the examples: first as the README names them, then the others."""
+    folder = ROOT / "examples"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"\(examples/(\w+)\.py\)", readme.partition("## Read on")[2])
+    names = [*named, *sorted(path.stem for path in folder.glob("*.py"))]
+    return [folder / f"{name}.py" for name in dict.fromkeys(names)]
+
+
 def gallery() -> str:
     """Returns the examples: what each shows, its pictures and its source."""
     parts = ["<h1>Examples</h1>"]
-    for path in sorted((ROOT / "examples").glob("*.py")):
+    for path in examples():
         source = path.read_text(encoding="utf-8")
-        first, *rest = ast.get_docstring(ast.parse(source)).split("\n\n")
+        told = ast.get_docstring(ast.parse(source))
+        first, *rest = told.split("\n\n")
         title = html.escape(first.removesuffix("."))
         parts.append(f'<h2 id="{path.stem}">{title}</h2>')
         parts += map(to_html, rest)
-        for figure in sorted((DOCS / "figures").glob(f"{path.stem}_*")):
-            told = html.escape(f"{first} {figure.stem.removeprefix(path.stem + '_')}")
-            parts.append(f'<p><img src="figures/{figure.name}" alt="{told}"></p>')
+        for name in re.findall(r"(\w+)\.png", told):  # that it says it writes
+            figure = DOCS / "figures" / f"{path.stem}_{name}.png"
+            if figure.exists():
+                alt = html.escape(f"{first} {name}")
+                parts.append(f'<p><img src="figures/{figure.name}" alt="{alt}"></p>')
         code = highlight(source, PythonLexer(), HtmlFormatter(cssclass="codehilite"))
         parts.append(f"<details><summary>{path.name}</summary>{code}</details>")
     return "\n".join(parts)

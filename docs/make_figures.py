@@ -1,8 +1,10 @@
-"""Makes the pictures of the README and the docs, most of them from the examples.
+"""Makes the pictures of the README and the docs, by the examples and the pages.
 
 Run: python docs/make_figures.py
 """
 
+import contextlib
+import re
 import runpy
 import shutil
 import tempfile
@@ -21,6 +23,10 @@ SHOWN = {
     "five_stages": ["orders.png"],
     "one_dimension": ["transformation.png"],
     "orders_compared": ["orders.png"],
+    "supports": ["wind.png"],
+    "anomaly_detection": ["scores.png"],
+    "own_bijector": ["density.png"],
+    "flow_in_a_model": ["halves.png"],
 }
 
 
@@ -48,9 +54,21 @@ def draw_pictures() -> None:
         figure.savefig(ROOT / "docs" / "figures" / f"pictures_{name}.png", dpi=90)
 
 
+def draw_page(name: str) -> None:
+    """Runs the Python of a page, and keeps the pictures that it saves."""
+    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        exec("\n".join(blocks), {"__name__": name})
+        for picture in Path(folder).glob("*.png"):
+            shutil.copy(picture, ROOT / "docs" / "figures" / f"{name}_{picture.name}")
+
+
 def main() -> None:
     """Runs the examples and copies what they drew into docs/figures."""
     draw_pictures()
+    for page in ("quickstart", "own_bijector"):
+        draw_page(page)
     for example, pictures in SHOWN.items():
         run = runpy.run_path(str(ROOT / "examples" / f"{example}.py"))["main"]
         with tempfile.TemporaryDirectory() as folder:

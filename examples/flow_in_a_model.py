@@ -1,11 +1,11 @@
 """Half a digit is hidden: a convolutional network whose head is a flow.
 
-The network sees the upper half of an image of scikit-learn's digits, 8 by 8 pixels. What
-is below is told in two numbers, the first principal components of the lower halves. The
-same strokes above can go on in several ways, and a flow that is conditional on what the
-network makes of them says so; a Gaussian head must put one blob over all of them. Both
-are trained end to end by `model.fit`, through `tfpf.LogProb`, and compared in nats on a
-third of the images that neither has seen. Writes halves.png.
+The network sees the upper half of an image of scikit-learn's digits, 8 by 8 pixels.
+What is below is told in two numbers, the first principal components of the lower
+halves. The same strokes above can go on in several ways, and a flow that is conditional
+on what the network makes of them says so; a Gaussian head must put one blob over all of
+them. Both are trained end to end by `model.fit`, through `tfpf.LogProb`, and compared
+in nats on a third of the images that neither has seen. Writes halves.png.
 
 Run: python examples/flow_in_a_model.py [--out FOLDER] [--epochs N]
 """

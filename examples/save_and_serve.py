@@ -36,9 +36,9 @@ import tensorflow as tf
 served = tf.saved_model.load(sys.argv[1])
 log_prob = served.log_prob(tf.constant(json.load(sys.stdin)))
 samples = served.sample(tf.constant(5))
-known = [name for name in ("tfp_flows", "tensorflow_probability") if name in sys.modules]
-print(json.dumps({"log_prob": log_prob.numpy().tolist(),
-                  "samples": samples.numpy().tolist(), "known": known}))
+answer = {"log_prob": log_prob.numpy().tolist(), "samples": samples.numpy().tolist()}
+answer["loaded"] = [name for name in sys.modules if "." not in name]
+print(json.dumps(answer))
 """
 
 
@@ -88,9 +88,11 @@ def main(out: Path) -> dict:
     for name, largest in difference.items():
         print(f"log_prob of the {name} flow differs by at most {largest:.1e} nats")
     print(f"the server's first sample: {np.round(served['samples'][0], 3)}")
+    unneeded = {"tfp_flows", "tensorflow_probability"} & set(served["loaded"])
+    print(f"what it has loaded of tfp_flows and TFP: {sorted(unneeded) or 'nothing'}")
     message = refusal(out / "moons.keras")
     print(f"half of the file: {message}")
-    return {**difference, "known": served["known"], "refusal": message}
+    return {**difference, "unneeded": unneeded, "refusal": message}
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Wind over a year: a speed, a direction, a humidity and a count in one density.
+"""Wind: a speed, a direction, a humidity and a count in one density.
 
 A speed is never negative, a direction comes round, a humidity is a share, gusts are
 counted. `support=` says so, and FlowDensity gives a density in the table's own units
 (per m/s and degree, and a mass in the count) whose samples are all possible. The table
 is drawn from a process that is known, so the nats that are lost against the truth are
-exact. Beside it stands the same estimator that is told of the count alone: with it, both
-densities have the same units. Writes wind.png.
+exact. Beside it stands the same estimator that is told of the count alone, so that its
+nats are in the same units. Writes wind.png.
 
 Run: python examples/supports.py [--out FOLDER] [--rows N]
 """
@@ -58,7 +58,7 @@ def true_log_prob(wind: pd.DataFrame) -> np.ndarray:
         + stats.gamma.logpdf(speed, shape, scale=mean / shape)
         + stats.beta.logpdf(wind["humidity"], a, b)
         + stats.poisson.logpmf(wind["gusts"], 0.3 * speed)
-    ).to_numpy()
+    )
 
 
 def is_possible(wind: pd.DataFrame) -> pd.Series:

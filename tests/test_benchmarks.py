@@ -1,7 +1,10 @@
 """What the benchmarks measure with, at a reduced size; they run by themselves."""
 
+import argparse
 import gzip
+import json
 import math
+import shutil
 
 import _harness
 import _methods
@@ -11,7 +14,10 @@ import bsds300
 import numpy as np
 import pytest
 import quality
+import recipes
 from PIL import Image
+
+import tfp_flows as tfpf
 
 RNG = np.random.default_rng(0)
 
@@ -141,6 +147,66 @@ def test_results_are_paired(tmp_path):
     expected = "| moons | **0.1000** ± 0.0000 | 0.2000 ± 0.0000 | – | 0.50 |"
     assert table.splitlines()[-1] == expected
     assert quality.table_table(rows, methods) == ""
+
+
+# Recipes
+
+
+def test_every_recipe_is_measured():
+    assert set(recipes.RECIPES) == set(tfpf.recipes.__all__)
+
+
+def test_recipes_are_measured_and_written(tmp_path, monkeypatch):
+    """A run as from the command line, with the fits in this process."""
+
+    def run(script, folder, entry, steps, seed):
+        recipes.fit(folder, entry, steps, seed)
+        return True
+
+    shutil.copy(_harness.DOCS / "choosing.md", tmp_path)
+    before = (tmp_path / "choosing.md").read_text(encoding="utf-8")
+    monkeypatch.setattr(_harness, "DOCS", tmp_path)
+    monkeypatch.setattr(_harness, "run", run)
+    monkeypatch.setattr(quality, "TEST_ROWS", 2000)
+    for name, value in {"LAYERS": 2, "TIMED": 50, "REPEATS": 1}.items():
+        monkeypatch.setattr(recipes, name, value)
+    options = argparse.Namespace(
+        problems=["two_moons"],
+        entries=["gaussian", "AdditiveCoupling"],
+        rows=500,
+        steps=4,
+        seeds=1,
+        work=tmp_path / "work",
+        write=True,
+    )
+    recipes.main(options)
+
+    gaussian, couplings = json.loads((tmp_path / "choosing.json").read_text())[
+        "results"
+    ]
+    assert gaussian["parameters"] == 2 * 2 + 2
+    # 1 → 64 → 64 → 1, twice.
+    assert couplings["parameters"] == 2 * (2 * 64 + 64 * 65 + 65)
+    for row in (gaussian, couplings):
+        assert row["step_ms"] > 0 and row["log_prob_us"] > 0 and row["sample_us"] > 0
+    # Standardized columns alone: short by what two moons differ from a normal.
+    mean, error = gaussian["above_truth"]
+    assert 0.5 < mean < 3 and 0 < error < 0.1
+
+    after = (tmp_path / "choosing.md").read_text(encoding="utf-8")
+    assert after.startswith(before.partition(recipes.BEGIN)[0])
+    assert after.endswith(before.partition(recipes.END)[2])
+    assert f"| `gaussian` | {mean:.3f} ± {error:.3f} |" in after.replace("**", "")
+    assert "| 2 × `AdditiveCoupling` | 8,706 |" in after
+    assert recipes.page(after, "again") == recipes.page(before, "again")
+
+
+def test_numbers_of_the_page_have_two_digits():
+    shown = [recipes.short([value]) for value in (0.0123, 0.852, 3.42, 99.0, 1234.0)]
+    assert shown == ["0.012", "0.85", "3.4", "99", "1,234"]
+    assert recipes.short([1.0, 2.0, 30.0]) == "2.0"
+    with pytest.raises(ValueError, match="must hold"):
+        recipes.page("a page without its comments", "a table")
 
 
 # Patches

@@ -202,6 +202,27 @@ def test_an_unfinished_fit_leaves_nothing(people, monkeypatch, capsys, error):
     assert not out.exists()
 
 
+def test_an_interrupted_fit_goes_on(
+    people, monkeypatch, capsys, blank_pictures, blank_report
+):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    out = people.parent / "out"
+    words = ("fit", people, "--out", out, *TINY)
+    with monkeypatch.context() as patch:
+        patch.setattr(_fitting, "_judge", interrupted)
+        assert run(*words) == 130
+    assert [file.name for file in out.iterdir()] == ["checkpoint"]
+    assert run(*words, "--seed", "5") == 2
+    assert "interrupted, with other options" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(tfpf.Flow, "train_step", interrupted)  # nothing is left to do
+        assert run(*words) == 0
+    assert (out / "model.keras").exists()
+    assert not (out / "checkpoint").exists()
+
+
 def test_a_fit_that_cannot_write_a_file_keeps_the_old_ones(
     people, monkeypatch, capsys, blank_pictures, blank_report
 ):

@@ -4,11 +4,15 @@ import importlib
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import tfp_flows as tfpf
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+OTHERS = re.compile(r"^```py\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -17,6 +21,19 @@ def test_snippets_run(page, tmp_path, monkeypatch):
     names = {"__name__": page.stem}
     for block in BLOCK.findall(page.read_text()):
         exec(compile(block, str(page), "exec"), names)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("library", ["zuko", "flowjax"])
+def test_snippets_of_other_libraries_run(library):
+    """In blocks marked `py`, where that library is installed."""
+    pytest.importorskip(library)
+    blocks = OTHERS.findall((ROOT / "docs" / "coming_from.md").read_text())
+    (block,) = (b for b in blocks if re.search(rf"^(import|from) {library}", b, re.M))
+    x = tfpf.densities.make("two_moons").sample(500, seed=0)
+    names = {"x": x}
+    exec(compile(block, library, "exec"), names)
+    assert np.shape(names["new"]) == (1000, 2) and np.shape(names["log_prob"]) == (5,)
 
 
 def test_the_quickstart_is_fifteen_lines():
@@ -28,6 +45,12 @@ def test_the_quickstart_is_fifteen_lines():
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_pages_stand_in_the_order_of_the_readme():
+    order = list(importlib.import_module("docs.build").pages())
+    assert order[:3] == ["index.html", "quickstart.html", "choosing.html"]
+    assert order.index("limits.html") < order.index("identity_start.html")
 
 
 def test_the_site_has_every_page_and_no_dead_link(tmp_path):

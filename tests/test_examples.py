@@ -124,3 +124,64 @@ def test_surrogate_posterior(tmp_path):
     assert result["mean_error"] == pytest.approx(0.0, abs=0.05)
     assert result["std_ratio"] == pytest.approx(1.0, abs=0.05)
     assert (tmp_path / "posterior.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_supports(tmp_path):
+    result = load("supports").main(tmp_path)
+    assert result["support= impossible"] == 0.0
+    assert result["the count alone impossible"] > 0.05
+    assert -0.02 < result["support="] < 0.10
+    assert result["the count alone"] > result["support="] + 0.10
+    assert (tmp_path / "wind.png").stat().st_size > 10_000
+
+
+def test_the_density_of_the_wind_is_one():
+    example = load("supports")
+    # The mean of 1 / p over samples of p is the volume of where p is: a box here.
+    wind = example.draw_wind(200_000, seed=0)
+    box = wind[
+        wind["speed"].between(2, 6)
+        & wind["direction"].between(200, 300)
+        & wind["humidity"].between(0.4, 0.9)
+        & (wind["gusts"] == 1)
+    ]
+    volume = np.exp(-example.true_log_prob(box)).sum() / len(wind)
+    assert volume == pytest.approx(4 * 100 * 0.5, rel=0.04)
+
+
+@pytest.mark.slow
+def test_anomaly_detection(tmp_path, capsys):
+    result = load("anomaly_detection").main(tmp_path, splits=4)
+    names = ["FlowDensity", "GaussianMixture", "IsolationForest"]
+    assert min(result[name] for name in names) > 0.9
+    assert result["alarms"] < 0.10 and result["found"] > 0.6
+    assert "predict finds" in capsys.readouterr().out
+    assert (tmp_path / "scores.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_own_bijector(tmp_path, capsys):
+    result = load("own_bijector").main(tmp_path)
+    assert -0.002 < result["flow"] < 0.02 < 0.05 < result["gaussian"]
+    report = capsys.readouterr().out
+    assert "2 of 15 checks failed for WrongHyperbola" in report
+    assert "forward_log_det" in report and "worst at point" in report
+    assert (tmp_path / "density.png").stat().st_size > 10_000
+    assert (tmp_path / "skewed.keras").exists()
+
+
+@pytest.mark.slow
+def test_flow_in_a_model(tmp_path):
+    result = load("flow_in_a_model").main(tmp_path)
+    assert result["gain"] > 2 * result["error"]
+    assert (tmp_path / "halves.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_save_and_serve(tmp_path):
+    result = load("save_and_serve").main(tmp_path)
+    assert result["loaded"] == 0.0 and result["served"] < 1e-4
+    assert not result["unneeded"]
+    assert "half.keras" in result["refusal"]
+    assert {p.name for p in tmp_path.iterdir()} == {"moons.keras", "saved_model"}

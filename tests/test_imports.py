@@ -15,6 +15,7 @@ LAYERS = [
     {"conditioning"},
     {"adaptation"},
     {"_culprit", "_fused_adam", "_guard", "batches"},
+    {"_checkpoint"},
     {"composition", "tracking", "data", "stages", "exporting"},
     {"density_model"},
     {"flow"},

@@ -21,6 +21,7 @@ from tfp_flows.bijectors import (
     Rotation2D,
     ShiftAndCube,
 )
+from tfp_flows.bijectors.base import Bijector
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -221,6 +222,22 @@ class UsersShift(tfb.Bijector):
         return {}
 
 
+class UsersStretch(Bijector):
+    """On the base of ours, whose `get_config` it inherits."""
+
+    def __init__(self, factors=(1.0, 1.0), *, name=None):
+        super().__init__(locals(), name=name)
+
+    def _build(self, event_size, dtype):
+        self._log = tf.Variable(tf.math.log(tf.constant(self.parameters["factors"])))
+
+    def _forward_and_log_det(self, x):
+        return x * tf.exp(self._log), tf.zeros_like(x[..., 0]) + sum(self._log)
+
+    def _inverse_and_log_det(self, y):
+        return y * tf.exp(-self._log), tf.zeros_like(y[..., 0]) - sum(self._log)
+
+
 class UsersLayer(keras.layers.Layer):
     def build(self, shape):
         self.kernel = self.add_weight(shape=(shape[-1], 3))
@@ -243,6 +260,15 @@ class TestForeign:
             seed=0
         )
         assert [s.name for s in shuffled.stages(2)][1:] == ["Exp", "UsersShift"]
+
+    def test_a_users_bijector_on_our_base_keeps_its_arguments(self, tmp_path):
+        flow = tfpf.Flow([UsersStretch((2.0, 3.0))], event_size=2)
+        flow.save(tmp_path / "flow.keras")
+        loaded = keras.models.load_model(
+            tmp_path / "flow.keras", custom_objects={"UsersStretch": UsersStretch}
+        )
+        assert loaded.bijectors[0].parameters["factors"] == (2.0, 3.0)
+        np.testing.assert_array_equal(loaded.sample(3, seed=0), flow.sample(3, seed=0))
 
     def test_a_users_layer_is_refused_by_name_unless_passed_in(self, tmp_path):
         flow = tfpf.Flow([AffineCoupling(network=UsersLayer())], event_size=2)

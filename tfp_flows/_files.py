@@ -7,7 +7,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["beside"]
+__all__ = ["CHECKPOINT", "beside"]
+
+CHECKPOINT = "checkpoint.npz"  # the state of a fit, in the folder for it
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfp_flows import _checks, _tables
+from tfp_flows import _checks, _files, _tables
 
 if TYPE_CHECKING:
     from tfp_flows import Flow
@@ -26,7 +27,8 @@ __all__ = ["SAMPLES", "STEPS", "TRAIN", "fit", "standard_error", "version"]
 # Chosen on two_moons: under 0.05 nats from its entropy in 1 to 2 minutes on two cores.
 STEPS = 12_000
 _MOST_EPOCHS = 400
-_STEPS_AT_ONCE = 64  # in one call of the compiled step: the fastest on a CPU
+
+_CHECKPOINT = "checkpoint"  # folder of the state of a fit that is under way
 
 SAMPLES = 1000  # drawn from the fitted flow
 TRAIN = 50_000  # points of a named density
@@ -44,10 +46,11 @@ def fit(options: argparse.Namespace) -> None:
     Raises:
       OSError: a file cannot be read or written.
       TypeError: the source holds something other than numbers.
-      ValueError: the source or an option cannot be used, or the fit diverged.
+      ValueError: the source or an option cannot be used.
+      FloatingPointError: the fit diverged.
     """
     data = _data(options)
-    with _staged(options.out) as folder:
+    with _staged(options.out) as folder, _resumable(options):
         import keras
 
         keras.utils.set_random_seed(options.seed)
@@ -88,6 +91,32 @@ def _staged(folder: Path) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
+
+
+@contextlib.contextmanager
+def _resumable(options: argparse.Namespace) -> Iterator[None]:
+    """Keeps a checkpoint until all went well, for the same command to go on from.
+
+    Raises:
+      ValueError: there is one of another command.
+    """
+    folder = options.out / _CHECKPOINT
+    state, told = folder / _files.CHECKPOINT, folder / "options.json"
+    mine = json.dumps([options.source, options.seed, _chosen(options)], default=str)
+    if state.exists() and told.exists() and told.read_text(encoding="utf-8") != mine:
+        raise ValueError(
+            f"{options.out} holds a fit that was interrupted, with other options. "
+            f"Remedy: the same command, which goes on with it; or delete {folder}."
+        )
+    with _files.beside(told) as temporary:
+        temporary.write_text(mine, encoding="utf-8")
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, ArithmeticError) or not state.exists():
+            shutil.rmtree(folder)  # it would end the same way, or has not begun
+        raise
+    shutil.rmtree(folder)
 
 
 # Data
@@ -186,10 +215,7 @@ def _train(
     steps = math.ceil(len(data.train) / options.batch_size)  # of an epoch
     epochs = options.epochs or min(math.ceil(STEPS / steps), _MOST_EPOCHS)
     rate = keras.optimizers.schedules.CosineDecay(options.learning_rate, epochs * steps)
-    flow.compile(
-        keras.optimizers.Adam(rate, global_clipnorm=0.3),
-        steps_per_execution=math.ceil(steps / math.ceil(steps / _STEPS_AT_ONCE)),
-    )
+    flow.compile(keras.optimizers.Adam(rate, global_clipnorm=0.3))
     best = keras.callbacks.EarlyStopping(patience=epochs, restore_best_weights=True)
     history = flow.fit(
         data.train,
@@ -198,6 +224,7 @@ def _train(
         validation_data=data.validation,
         validation_batch_size=4096,
         callbacks=[best],
+        checkpoint_dir=options.out / _CHECKPOINT,
         verbose=0 if options.quiet else "auto",
     )
     return history.history
@@ -207,7 +234,7 @@ def _judge(flow: "Flow", data: _Data) -> dict[str, Any]:
     """Returns what the held-out points say, in nats."""
     log_prob = flow.log_prob(data.held_out).numpy().astype(np.float64)
     if not np.isfinite(log_prob).all():
-        raise ValueError(
+        raise FloatingPointError(
             "The fit diverged: held-out points have no finite log_prob. Remedy: a "
             "lower --learning-rate."
         )

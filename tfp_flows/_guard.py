@@ -110,36 +110,45 @@ class Guard(keras.callbacks.Callback):
     # Between calls of it
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Starts counting, and keeps the weights that training starts from."""
+        """Starts counting."""
         self._skipped.assign(0)
         self._in_a_row.assign(0)
         self._told, self._returns = False, 0
-        self._good = self._state()
-        self._best, self._least = self._good, np.inf
+        self._good, self._best, self._least = [], [], np.inf
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keeps the weights that the first epoch starts from."""
+        self._good = self._good or self._state()
+        self._best = self._best or self._good
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
         """Says what the first step that was left out has met, and recovers."""
-        if not int(self._skipped):
+        if not int(self._skipped.numpy()):
             return
         if not self._told:
             self._told = True
             warnings.warn(
                 f"{self._what()} The step was not taken.", RuntimeWarning, stacklevel=2
             )
-        if int(self._in_a_row) >= _IN_A_ROW:
+        if int(self._in_a_row.numpy()) >= _IN_A_ROW:
             self._return()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keeps the weights of an epoch that ended well."""
         logs = logs or {}
         loss = logs.get("val_loss", logs.get("loss", np.nan))
-        if int(self._in_a_row) or not np.isfinite(loss):
+        if int(self._in_a_row.numpy()) or not np.isfinite(loss):
             return
         self._good = self._state()
         if loss < self._least:
             self._best, self._least = self._good, loss
+
+    def leave_best(self) -> None:
+        """Puts the weights of the best epoch so far into the model."""
+        if self._best:
+            self._restore(self._best)
 
     def keep_batches(self, sizes: dict[str, int], dtype: str) -> None:
         """Lets a step that is left out leave its batch, of parts of such widths."""
@@ -168,7 +177,7 @@ class Guard(keras.callbacks.Callback):
         self._returns += 1
         self._in_a_row.assign(0)
         if self._returns > _MOST_RETURNS:
-            self._restore(self._best)
+            self.leave_best()
             raise FloatingPointError(
                 f"Training does not stay finite, at a rate that was halved "
                 f"{_MOST_RETURNS} times. {self._what()} The flow has the best weights "

@@ -45,13 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.command(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return _fail("interrupted; nothing was written.", 130)
+        return _fail("interrupted.", 130)
     except BrokenPipeError:  # whoever read the output has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}")
-    except (TypeError, ValueError) as error:
+    except (ArithmeticError, TypeError, ValueError) as error:
         return _fail(str(error))
     return 0
 

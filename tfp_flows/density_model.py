@@ -1,7 +1,9 @@
 """DensityModel: a Keras model whose output is log_prob, and how it is fitted."""
 
 import math
+import os
 import random
+import sys
 from typing import Any
 
 import keras
@@ -9,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows import data
+from tfp_flows._checkpoint import Checkpoint
 from tfp_flows._fused_adam import fuse
 from tfp_flows._guard import Guard
 from tfp_flows.batches import EVALUATED_AT_ONCE, Order, in_batches, steps_at_once
@@ -161,6 +164,8 @@ class DensityModel(keras.Model):
         y: None = None,
         batch_size: int | None = None,
         epochs: int = 1,
+        *,
+        checkpoint_dir: str | os.PathLike | None = None,
         **kwargs: Any,
     ) -> keras.callbacks.History:
         """Fits the weights to data, by Keras's own `fit`.
@@ -173,6 +178,10 @@ class DensityModel(keras.Model):
           y: None: a density has no targets.
           batch_size: points a step; 32 when None, as in Keras.
           epochs: passes over the data.
+          checkpoint_dir: a folder for the state of the fit, which is written after
+            its epochs. The same call goes on from there after a crash, and ends with
+            the weights, to the bit, of a fit that was never interrupted; one that has
+            ended is not repeated. After Ctrl-C `best.keras` lies there, too.
           **kwargs: as for `keras.Model.fit`: `validation_split`, `validation_data`
             (points, or `(points, None, weights)`), `callbacks`, `sample_weight`, …
 
@@ -182,7 +191,9 @@ class DensityModel(keras.Model):
         Raises:
           ValueError: the chain has nothing to learn; or points of the wrong width,
             none at all, or NaN or infinite ones.
+          ValueError: `checkpoint_dir` is of another fit, or damaged.
           TypeError: points that are not numbers.
+          OSError: `checkpoint_dir` cannot be written.
           FloatingPointError: step after step is not finite, at smaller rates too; the
             flow has the best weights so far. A single such step is left out, and the
             first one is explained in a warning.
@@ -195,7 +206,7 @@ class DensityModel(keras.Model):
         else:
             held_out = self._checked(*data.unpacked(validation))
         self._before_fit(points)
-        callbacks = _as_list(kwargs.pop("callbacks", None))
+        others = _as_list(kwargs.pop("callbacks", None))
         shuffle = kwargs.pop("shuffle", True)
         steps = kwargs.get("steps_per_epoch")
         if points.is_array:
@@ -203,11 +214,11 @@ class DensityModel(keras.Model):
             if batch_size is None:
                 batch_size = math.ceil(rows / steps) if steps else _BATCH_SIZE
             order = Order(rows, _drawn_seed(), shuffle=bool(shuffle))
-            callbacks.insert(0, order)
             batches = in_batches(points.parts, batch_size, order)
         else:
-            batches = points.x
-        self._choose_steps(batch_size, batches, steps, callbacks)
+            order, batches = None, points.x
+        self._choose_steps(batch_size, batches, steps, others)
+        callbacks = [order, *others] if order else [*others]
         if held_out is not None:
             size = kwargs.pop("validation_batch_size", None) or EVALUATED_AT_ONCE
             held_out = held_out.batches(size)
@@ -222,6 +233,10 @@ class DensityModel(keras.Model):
                     {name: size for name, size in sizes.items() if size}, self.dtype
                 )
             callbacks.append(self._guard)
+        if checkpoint_dir is not None:
+            seen = points.points if points.is_array else None
+            checkpoint = Checkpoint(checkpoint_dir, order, [*others, self._guard], seen)
+            callbacks.append(checkpoint)
         try:
             history = super().fit(
                 batches,
@@ -231,10 +246,17 @@ class DensityModel(keras.Model):
                 shuffle=False,  # it is, where it should be
                 **kwargs,
             )
+        except KeyboardInterrupt:
+            if checkpoint_dir is not None:
+                self._guard.leave_best()
+                print(checkpoint.leave_best(), file=sys.stderr)
+            raise
         except Exception:
             # A graph that failed half-made would fail the next `fit` too.
             self.train_function = self.test_function = None
             raise
+        finally:
+            self._initial_epoch = None  # a checkpoint may have set it
         self._after_fit(points)
         return history
 

@@ -204,9 +204,9 @@ class Encoder:
 def _constructor_arguments(value: Any) -> dict[str, Any]:
     """Returns what `value` was constructed with, without defaults."""
     cls = type(value)
-    if not _is_from(cls, "tensorflow_probability", "tfp_flows") and hasattr(
-        value, "get_config"
-    ):
+    # That of our own classes is encoded already, also where a user's inherits it.
+    get_config = getattr(cls, "get_config", None)
+    if get_config and not _is_from(get_config, "tensorflow_probability", "tfp_flows"):
         return value.get_config()
     signature = inspect.signature(cls.__init__).parameters
     given = dict(value.parameters or {})
@@ -230,8 +230,8 @@ def _constructor_arguments(value: Any) -> dict[str, Any]:
     }
 
 
-def _is_from(cls: type, *packages: str) -> bool:
-    return cls.__module__.split(".")[0] in packages
+def _is_from(value: Any, *packages: str) -> bool:
+    return value.__module__.split(".")[0] in packages
 
 
 def _is_default(argument: Any, default: Any) -> bool:
