@@ -24,19 +24,20 @@ COMPONENTS, CONTEXT_SIZE = 2, 32
 SHOWN = (1, 4, 5, 7, 9)  # the first held-out image of each of these digits
 
 
-def load() -> dict[str, np.ndarray]:
+def load() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The images to fit to, and those that are held out, as dicts."""
     digits = datasets.load_digits()
     images = digits.images.astype("float32")[..., np.newaxis] / 16
-    train, test, _, label = model_selection.train_test_split(
+    parts = model_selection.train_test_split(
         images, digits.target, test_size=1 / 3, random_state=0
     )
+    train, test = ({"image": im, "label": y} for im, y in (parts[::2], parts[1::2]))
     pca = decomposition.PCA(COMPONENTS, random_state=0)
-    x = pca.fit_transform(train[:, 4:].reshape(len(train), -1))
-    x_test = pca.transform(test[:, 4:].reshape(len(test), -1))
-    train = {"upper": train[:, :4], "x": x}
-    return {"train": train, "upper": test[:, :4], "x": x_test, "image": test} | {
-        "label": label
-    }
+    pca.fit(train["image"][:, 4:].reshape(len(train["image"]), -1))
+    for part in (train, test):
+        part["upper"] = part["image"][:, :4]
+        part["x"] = pca.transform(part["image"][:, 4:].reshape(len(part["image"]), -1))
+    return train, test
 
 
 def make_encoder() -> keras.Model:
@@ -55,7 +56,7 @@ def make_encoder() -> keras.Model:
 
 def fit(head: tfpf.Flow, data: dict[str, np.ndarray], epochs: int) -> keras.Model:
     """One model, from {"upper", "x"} to log_prob, fitted end to end."""
-    encoder = make_encoder()
+    data, encoder = {name: data[name] for name in ("upper", "x")}, make_encoder()
     upper, x = keras.Input([4, 8, 1], name="upper"), keras.Input([COMPONENTS], name="x")
     head.adapt({"x": data["x"], "context": encoder(data["upper"])})  # units of the data
     log_prob = tfpf.LogProb(head, name="head")([x, encoder(upper)])
@@ -75,8 +76,9 @@ def fit(head: tfpf.Flow, data: dict[str, np.ndarray], epochs: int) -> keras.Mode
 
 
 def given(model: keras.Model, upper: np.ndarray):
-    """The distribution of what is below each of these upper halves."""
-    return model.get_layer("head").flow.given(model.get_layer("encoder")(upper))
+    """The distribution of what is below one upper half, or below each of many."""
+    context = model.get_layer("encoder")(upper.reshape(-1, 4, 8, 1))
+    return model.get_layer("head").flow.given(context if upper.ndim > 3 else context[0])
 
 
 def draw(models: dict[str, keras.Model], data: dict[str, np.ndarray], path: Path):
@@ -89,8 +91,8 @@ def draw(models: dict[str, keras.Model], data: dict[str, np.ndarray], path: Path
         column[0].axhspan(3.5, 7.5, color="#56b4e9", alpha=0.45, linewidth=0)
         column[0].set(xticks=[], yticks=[])
         for ax, (name, model) in zip(column[1:], models.items(), strict=True):
-            one = given(model, data["upper"][i : i + 1][0][np.newaxis])
-            tfpf.plotting.plot_density(one[0], limits=limits, ax=ax)
+            one = given(model, data["upper"][i])
+            tfpf.plotting.plot_density(one, limits=limits, ax=ax)
             ax.plot(*data["x"][i], "x", color="#d55e00", markersize=9, mew=2)
             ax.set(xlabel="", ylabel=name if digit == SHOWN[0] else "")
             ax.set(xticks=[], yticks=[])
@@ -98,7 +100,7 @@ def draw(models: dict[str, keras.Model], data: dict[str, np.ndarray], path: Path
 
 
 def main(out: Path, epochs: int = 200) -> dict[str, float]:
-    data, options = load(), {"context_size": CONTEXT_SIZE, "seed": 0}
+    (train, test), options = load(), {"context_size": CONTEXT_SIZE, "seed": 0}
     heads = {
         "flow": tfpf.recipes.neural_spline(
             COMPONENTS, layers=4, hidden=(32,), **options
@@ -108,14 +110,14 @@ def main(out: Path, epochs: int = 200) -> dict[str, float]:
     models, scores = {}, {}
     for name, head in heads.items():
         keras.utils.set_random_seed(0)
-        models[name] = fit(head, data["train"], epochs)
-        scores[name] = given(models[name], data["upper"]).log_prob(data["x"]).numpy()
+        models[name] = fit(head, train, epochs)
+        scores[name] = given(models[name], test["upper"]).log_prob(test["x"]).numpy()
         print(f"{name:>8} head: {scores[name].mean():.3f} nats a held-out image")
     gain = scores["flow"] - scores["Gaussian"]
     error = gain.std() / np.sqrt(len(gain))
     print(f"the flow gains {gain.mean():.3f} ± {error:.3f} nats ({len(gain)} images)")
     out.mkdir(parents=True, exist_ok=True)
-    draw(models, data, out / "halves.png")
+    draw(models, test, out / "halves.png")
     return {"gain": float(gain.mean()), "error": float(error)}
 
 
