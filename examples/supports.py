@@ -73,8 +73,8 @@ def draw(tables: dict[str, pd.DataFrame], path: Path) -> None:
     for (name, wind), (upper, lower) in zip(tables.items(), grid.T, strict=True):
         possible = is_possible(wind)
         jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(wind))
-        for rows, color in ((possible, "#0072b2"), (~possible, "#d55e00")):
-            look = {"s": 4, "alpha": 0.6, "linewidth": 0, "color": color}
+        for rows, size, color in ((possible, 4, "#0072b2"), (~possible, 16, "#d55e00")):
+            look = {"s": size, "alpha": 0.7, "linewidth": 0, "color": color}
             some = wind[rows]
             upper.scatter(some["direction"], some["speed"], **look)
             lower.scatter(some["humidity"], some["gusts"] + jitter[rows], **look)
@@ -85,7 +85,7 @@ def draw(tables: dict[str, pd.DataFrame], path: Path) -> None:
         for ax, ends in ((upper, (0, 360)), (lower, (0, 1))):
             for end in ends:
                 ax.axvline(end, color="0.6", linewidth=0.8, zorder=0)
-    grid[0, 0].set(ylabel="speed in m/s", xlim=(-70, 430), ylim=(-6, 24))
+    grid[0, 0].set(ylabel="speed in m/s", xlim=(-70, 430), ylim=(-3, 24))
     grid[1, 0].set(ylabel="gusts an hour", xlim=(-0.25, 1.25), ylim=(-2, 10))
     figure.savefig(path)
 
@@ -94,8 +94,9 @@ def main(out: Path, rows: int = 3000) -> dict[str, float]:
     wind, fresh = draw_wind(rows, seed=0), draw_wind(2000, seed=1)
     tables, result = {"the table": wind[:2000]}, {}
     for name, support in (("support=", SUPPORT), ("the count alone", COUNT_ALONE)):
-        density = tfpf.FlowDensity(support=support, random_state=0, verbose=0)
-        density.fit(wind)
+        density = tfpf.FlowDensity(
+            support=support, layers=2, hidden=(32, 32), random_state=0, verbose=0
+        ).fit(wind)
         lost = true_log_prob(fresh) - density.score_samples(fresh)
         drawn = density.sample(2000, random_state=0)
         tables[name] = drawn

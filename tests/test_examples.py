@@ -130,9 +130,9 @@ def test_surrogate_posterior(tmp_path):
 def test_supports(tmp_path):
     result = load("supports").main(tmp_path)
     assert result["support= impossible"] == 0.0
-    assert result["the count alone impossible"] > 0.05
-    assert -0.02 < result["support="] < 0.10
-    assert result["the count alone"] > result["support="] + 0.10
+    assert result["the count alone impossible"] > 0.01
+    assert 0.0 < result["support="] < 0.08
+    assert result["the count alone"] > result["support="] + 0.04
     assert (tmp_path / "wind.png").stat().st_size > 10_000
 
 
@@ -150,9 +150,8 @@ def test_the_density_of_the_wind_is_one():
     assert volume == pytest.approx(4 * 100 * 0.5, rel=0.04)
 
 
-@pytest.mark.slow
 def test_anomaly_detection(tmp_path, capsys):
-    result = load("anomaly_detection").main(tmp_path, splits=4)
+    result = load("anomaly_detection").main(tmp_path, splits=3)
     names = ["FlowDensity", "GaussianMixture", "IsolationForest"]
     assert min(result[name] for name in names) > 0.9
     assert result["alarms"] < 0.10 and result["found"] > 0.6
@@ -160,7 +159,6 @@ def test_anomaly_detection(tmp_path, capsys):
     assert (tmp_path / "scores.png").stat().st_size > 10_000
 
 
-@pytest.mark.slow
 def test_own_bijector(tmp_path, capsys):
     result = load("own_bijector").main(tmp_path)
     assert -0.002 < result["flow"] < 0.02 < 0.05 < result["gaussian"]
@@ -174,7 +172,7 @@ def test_own_bijector(tmp_path, capsys):
 @pytest.mark.slow
 def test_flow_in_a_model(tmp_path):
     result = load("flow_in_a_model").main(tmp_path)
-    assert result["gain"] > 2 * result["error"]
+    assert result["gain"] > 0.15 > 2 * result["error"]
     assert (tmp_path / "halves.png").stat().st_size > 10_000
 
 

@@ -231,11 +231,14 @@ class UsersStretch(Bijector):
     def _build(self, event_size, dtype):
         self._log = tf.Variable(tf.math.log(tf.constant(self.parameters["factors"])))
 
+    def _log_det(self):
+        return tf.reduce_sum(self._log)
+
     def _forward_and_log_det(self, x):
-        return x * tf.exp(self._log), tf.zeros_like(x[..., 0]) + sum(self._log)
+        return x * tf.exp(self._log), tf.zeros_like(x[..., 0]) + self._log_det()
 
     def _inverse_and_log_det(self, y):
-        return y * tf.exp(-self._log), tf.zeros_like(y[..., 0]) - sum(self._log)
+        return y * tf.exp(-self._log), tf.zeros_like(y[..., 0]) - self._log_det()
 
 
 class UsersLayer(keras.layers.Layer):

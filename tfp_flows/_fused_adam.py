@@ -1,53 +1,164 @@
-"""Adam's update of a variable as one TensorFlow operation, in a Keras optimizer."""
+"""Adam for many small weights: one update of them all, in a Keras optimizer."""
 
 import functools
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-__all__ = ["fuse"]
+__all__ = ["Packing", "fuse"]
+
+# Above so many numbers copying them into one vector costs more than it saves.
+_MOST_PACKED = 2_000_000
 
 
 def fuse(optimizer: keras.optimizers.Optimizer) -> None:
-    """Lets Keras's Adam or AdamW update each variable by TensorFlow's own kernel.
+    """Lets Keras's Adam or AdamW update all weights at once, by TensorFlow's kernel.
 
-    Keras writes the update as about twelve operations. A flow has many small weights,
-    and starting an operation costs more there than its arithmetic. The optimizer stays
-    what it is: its weights, files and options are Keras's, and the numbers are the same
-    to rounding. Any other optimizer, a subclass, and `amsgrad` are left alone.
+    Keras writes the update of each weight as about twelve operations. A flow has many
+    small weights, and starting an operation costs more there than its arithmetic. So
+    both moments of all weights are kept as two vectors. The optimizer stays what it
+    is: its options, schedule and counter are Keras's, and the numbers are the same to
+    rounding. What it remembers is saved as those vectors.
+
+    Left alone are other optimizers and subclasses; `amsgrad`, averages of weights,
+    accumulated gradients, loss scaling and the clipping of single gradients; and
+    models under a strategy of several replicas.
 
     Source: Kingma and Ba (2015), "Adam", algorithm 1 in the form of its section 2.
     """
-    fusible = type(optimizer) in (keras.optimizers.Adam, keras.optimizers.AdamW)
-    if fusible and not optimizer.amsgrad:
-        optimizer.update_step = functools.partial(_update_step, optimizer)
-
-
-def _update_step(
-    optimizer: keras.optimizers.Adam, gradient: Any, variable: Any, learning_rate: Any
-) -> None:
-    """Updates one variable by its gradient, as `Adam.update_step`."""
-    # A strategy's copies, and gradients of few rows, are Keras's affair.
-    if tf.distribute.has_strategy() or isinstance(gradient, tf.IndexedSlices):
-        type(optimizer).update_step(optimizer, gradient, variable, learning_rate)
-        return
-    index = optimizer._get_variable_index(variable)
-    if isinstance(variable, keras.Variable):
-        variable = variable.value
-    dtype = variable.dtype
-    step = tf.cast(optimizer.iterations + 1, dtype)
-    beta_1 = tf.constant(optimizer.beta_1, dtype)
-    beta_2 = tf.constant(optimizer.beta_2, dtype)
-    tf.raw_ops.ResourceApplyAdam(
-        var=variable.handle,
-        m=optimizer._momentums[index].value.handle,
-        v=optimizer._velocities[index].value.handle,
-        beta1_power=beta_1**step,
-        beta2_power=beta_2**step,
-        lr=tf.cast(learning_rate, dtype),
-        beta1=beta_1,
-        beta2=beta_2,
-        epsilon=tf.constant(optimizer.epsilon, dtype),
-        grad=tf.cast(gradient, dtype),
+    fusible = (
+        type(optimizer) in (keras.optimizers.Adam, keras.optimizers.AdamW)
+        and not tf.distribute.has_strategy()
+        and not optimizer.built
+        and not optimizer.amsgrad
+        and not optimizer.use_ema
+        and not optimizer.gradient_accumulation_steps
+        and not optimizer.loss_scale_factor
+        and optimizer.clipnorm is None
     )
+    if fusible:
+        optimizer.packing = None
+        optimizer.build = functools.partial(_build, optimizer)
+        optimizer.apply = functools.partial(_apply, optimizer)
+
+
+def _build(optimizer: keras.optimizers.Adam, weights: Sequence[keras.Variable]) -> None:
+    """Builds the optimizer, with the moments packed where that pays."""
+    if optimizer.built:
+        return
+    count = sum(math.prod(weight.shape) for weight in weights)
+    if count > _MOST_PACKED or len({weight.dtype for weight in weights}) > 1:
+        type(optimizer).build(optimizer, weights)
+        return
+    keras.optimizers.Optimizer.build(optimizer, weights)
+    optimizer.packing = Packing(optimizer, weights)
+
+
+def _apply(
+    optimizer: keras.optimizers.Adam,
+    gradients: Sequence[Any],
+    weights: Sequence[keras.Variable] | None = None,
+) -> None:
+    """Updates the weights by their gradients, as `Optimizer.apply`."""
+    if not optimizer.built:
+        optimizer.build(list(weights))
+    if optimizer.packing is None:
+        type(optimizer).apply(optimizer, gradients, weights)
+        return
+    weights = optimizer.packing.weights if weights is None else weights
+    gradients = optimizer.packing.in_order(gradients, weights)
+    optimizer.packing.step(optimizer.packing.flat(gradients), gradients)
+
+
+class Packing:
+    """What Adam remembers of many weights, as two vectors.
+
+    Attributes:
+      weights: all of them, in order.
+    """
+
+    def __init__(
+        self, optimizer: keras.optimizers.Adam, weights: Sequence[keras.Variable]
+    ) -> None:
+        self.weights = list(weights)
+        self._optimizer = optimizer
+        self._sizes = [math.prod(weight.shape) for weight in weights]
+        self._dtype = tf.as_dtype(weights[0].dtype)
+        count = sum(self._sizes)
+        self._momentum, self._velocity = (
+            optimizer.add_variable([count], dtype=self._dtype.name, name=name).value
+            for name in ("momentum", "velocity")
+        )
+        self._move = tf.Variable(tf.zeros([count], self._dtype), trainable=False)
+
+    def in_order(
+        self, gradients: Sequence[Any], weights: Sequence[keras.Variable]
+    ) -> list[Any]:
+        """Returns the gradients of some weights as one for each; None for others."""
+        found = dict(zip(map(id, weights), gradients, strict=True))
+        return [found.get(id(weight)) for weight in self.weights]
+
+    def flat(self, gradients: Sequence[Any]) -> tf.Tensor:
+        """Returns the gradients as one vector; zeros for those that are None."""
+        return tf.concat(
+            [
+                tf.zeros([size], self._dtype)
+                if gradient is None
+                else tf.reshape(tf.convert_to_tensor(gradient), [-1])
+                for gradient, size in zip(gradients, self._sizes, strict=True)
+            ],
+            axis=0,
+        )
+
+    def step(self, gradient: tf.Tensor, gradients: Sequence[Any]) -> None:
+        """Updates the weights.
+
+        Args:
+          gradient: of all weights, from `flat`.
+          gradients: only to tell, by None, which weights stay as they are.
+        """
+        optimizer, dtype = self._optimizer, self._dtype
+        moved = [g is not None for g in gradients]
+        weights = [
+            w for w, has_moved in zip(self.weights, moved, strict=True) if has_moved
+        ]
+        if optimizer.global_clipnorm is not None:
+            gradient = tf.clip_by_norm(gradient, optimizer.global_clipnorm)
+        elif optimizer.clipvalue is not None:
+            most = optimizer.clipvalue
+            gradient = tf.clip_by_value(gradient, -most, most)
+        optimizer._apply_weight_decay(weights)
+        count = tf.cast(optimizer.iterations + 1, dtype)
+        beta_1, beta_2 = (
+            tf.constant(beta, dtype) for beta in (optimizer.beta_1, optimizer.beta_2)
+        )
+        past = None if all(moved) else (self._momentum + 0, self._velocity + 0)
+        self._move.assign(tf.zeros_like(gradient))
+        tf.raw_ops.ResourceApplyAdam(
+            var=self._move.handle,
+            m=self._momentum.handle,
+            v=self._velocity.handle,
+            beta1_power=beta_1**count,
+            beta2_power=beta_2**count,
+            lr=tf.cast(optimizer.learning_rate, dtype),
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=tf.constant(optimizer.epsilon, dtype),
+            grad=gradient,
+        )
+        if past:  # what has no gradient keeps its moments
+            mask = tf.repeat(moved, self._sizes)
+            for moment, before in zip(
+                (self._momentum, self._velocity), past, strict=True
+            ):
+                moment.assign(tf.where(mask, moment, before))
+        moves = tf.split(self._move, self._sizes)
+        for weight, move, has_moved in zip(self.weights, moves, moved, strict=True):
+            if has_moved:
+                weight.value.assign_add(tf.reshape(move, weight.shape))
+                if weight.constraint is not None:
+                    weight.assign(weight.constraint(weight))
+        optimizer._iterations.assign_add(1)

@@ -77,14 +77,14 @@ class Guard(keras.callbacks.Callback):
         parts: dict[str, tf.Tensor],
     ) -> tf.Tensor:
         """Takes a step if it is finite, and returns whether it is."""
-        sums = [
-            tf.reduce_sum(g.values if isinstance(g, tf.IndexedSlices) else g)
-            for g in gradients
-            if g is not None
-        ]
-        is_finite = tf.math.is_finite(
-            loss + tf.add_n([tf.cast(s, loss.dtype) for s in sums])
-        )
+        packing = getattr(optimizer, "packing", None)
+        if packing is not None:  # then all that follows is about one vector
+            gradients = packing.in_order(gradients, weights)
+            flat = packing.flat(gradients)
+            is_finite = tf.math.is_finite(loss + tf.reduce_sum(flat))
+        else:
+            sums = [tf.reduce_sum(g) for g in map(_values, gradients) if g is not None]
+            is_finite = tf.math.is_finite(loss + tf.add_n(sums))
         if tf.distribute.has_strategy():  # whose replicas meet, and must not branch
             gradients = [
                 None if g is None else tf.where(is_finite, g, tf.zeros_like(g))
@@ -94,7 +94,10 @@ class Guard(keras.callbacks.Callback):
             return is_finite
 
         def take() -> tf.Tensor:
-            optimizer.apply_gradients(zip(gradients, weights, strict=True))
+            if packing is not None:
+                packing.step(flat, gradients)
+            else:
+                optimizer.apply_gradients(zip(gradients, weights, strict=True))
             self._in_a_row.assign(0)
             return tf.constant(True)
 
@@ -102,7 +105,7 @@ class Guard(keras.callbacks.Callback):
             self._skipped.assign_add(1)
             self._in_a_row.assign_add(1)
             for name, kept in self._batch.items():
-                kept.assign(parts[name])
+                kept.assign(tf.cast(parts[name], kept.dtype))
             return tf.constant(False)
 
         return tf.cond(is_finite, take, skip)
@@ -205,3 +208,7 @@ class Guard(keras.callbacks.Callback):
     def _restore(self, state: Sequence[np.ndarray]) -> None:
         for variable, value in zip(self._variables(), state, strict=True):
             variable.assign(value)
+
+
+def _values(gradient: Any) -> tf.Tensor | None:
+    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient

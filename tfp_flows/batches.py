@@ -1,14 +1,14 @@
 """Rows in memory as batches: what `fit`, `evaluate` and `predict` read."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["EVALUATED_AT_ONCE", "Order", "in_batches", "steps_at_once"]
+__all__ = ["EVALUATED_AT_ONCE", "Order", "in_batches", "many_steps", "steps_at_once"]
 
 # Rows a step where nothing is learned, and the size of a batch changes no result.
 EVALUATED_AT_ONCE = 4096
@@ -30,6 +30,11 @@ class Order(keras.callbacks.Callback):
 
     So a fit that goes on from its fifth epoch reads the rows as one that was never
     interrupted. A callback, as only Keras's `fit` knows which epoch it is.
+
+    Args:
+      rows: how many.
+      seed: of the orders.
+      shuffle: whether each epoch has an order of its own; else it is the data's.
     """
 
     def __init__(self, rows: int, seed: int, *, shuffle: bool = True) -> None:
@@ -40,12 +45,19 @@ class Order(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Keras tells the epoch before it reads its first batch."""
         self.epoch = epoch
+        self._numbers, self._at = self(), 0
 
     def __call__(self) -> np.ndarray:
         """Returns this epoch's order of the rows' numbers."""
         if not self.shuffle:
             return np.arange(self.rows)
         return np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
+
+    def next(self, count: int) -> np.ndarray:
+        """Returns the numbers of the epoch's next rows, `count` of them at most."""
+        found = self._numbers[self._at : self._at + count]
+        self._at += count
+        return found
 
 
 def in_batches(parts: Any, batch_size: int, order: Order | None = None) -> Any:
@@ -86,6 +98,34 @@ def in_batches(parts: Any, batch_size: int, order: Order | None = None) -> Any:
         tf.data.experimental.AutoShardPolicy.DATA
     )
     return dataset.prefetch(2).with_options(options)
+
+
+def many_steps(step: Callable, results: Callable) -> Callable:
+    """Returns a compiled function that takes many steps over rows in memory.
+
+    It does without tf.data: on a CPU, a pipeline costs a small step a third of its
+    time.
+
+    Args:
+      step: from a batch; what it returns is not read.
+      results: of all steps, once they are done.
+
+    Returns:
+      A function of the arrays, the numbers of some rows, and the size of a batch.
+    """
+
+    def steps(parts: Any, numbers: tf.Tensor, batch_size: tf.Tensor) -> Any:
+        count = tf.shape(numbers)[0]
+
+        def body(start: tf.Tensor) -> tf.Tensor:
+            these = numbers[start : start + batch_size]
+            step(tf.nest.map_structure(lambda part: tf.gather(part, these), parts))
+            return start + batch_size
+
+        tf.while_loop(lambda start: start < count, body, [tf.constant(0)])
+        return results()
+
+    return tf.function(steps, autograph=False, reduce_retracing=True)
 
 
 def steps_at_once(

@@ -14,7 +14,13 @@ from tfp_flows import data
 from tfp_flows._checkpoint import Checkpoint
 from tfp_flows._fused_adam import fuse
 from tfp_flows._guard import Guard
-from tfp_flows.batches import EVALUATED_AT_ONCE, Order, in_batches, steps_at_once
+from tfp_flows.batches import (
+    EVALUATED_AT_ONCE,
+    Order,
+    in_batches,
+    many_steps,
+    steps_at_once,
+)
 
 __all__ = ["DensityModel", "NegativeLogLikelihood"]
 
@@ -64,6 +70,8 @@ class DensityModel(keras.Model):
     event_size: int
     context_size: int = 0
     _steps_asked: int | None = None
+    _on_hand: tuple | None = None  # rows in memory, their order, size of a batch
+    _many_steps: Any = None
 
     def compile(
         self,
@@ -105,6 +113,7 @@ class DensityModel(keras.Model):
         )
         fuse(self.optimizer)
         self._guard = Guard(self._explain)
+        self._many_steps = None
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """Returns the arguments of `compile` as they were given."""
@@ -205,34 +214,28 @@ class DensityModel(keras.Model):
             points, held_out = data.split(points, fraction)
         else:
             held_out = self._checked(*data.unpacked(validation))
-        self._before_fit(points)
-        others = _as_list(kwargs.pop("callbacks", None))
-        shuffle = kwargs.pop("shuffle", True)
-        steps = kwargs.get("steps_per_epoch")
-        if points.is_array:
-            rows = len(points.points)
-            if batch_size is None:
-                batch_size = math.ceil(rows / steps) if steps else _BATCH_SIZE
-            order = Order(rows, _drawn_seed(), shuffle=bool(shuffle))
-            batches = in_batches(points.parts, batch_size, order)
-        else:
-            order, batches = None, points.x
-        self._choose_steps(batch_size, batches, steps, others)
-        callbacks = [order, *others] if order else [*others]
         if held_out is not None:
             size = kwargs.pop("validation_batch_size", None) or EVALUATED_AT_ONCE
             held_out = held_out.batches(size)
+        self._before_fit(points)
+        others = _as_list(kwargs.pop("callbacks", None))
+        order, batches = None, points.x
+        if points.is_array:
+            rows, steps = len(points.points), kwargs.get("steps_per_epoch")
+            if batch_size is None:
+                batch_size = math.ceil(rows / steps) if steps else _BATCH_SIZE
+            shuffle = bool(kwargs.pop("shuffle", True))
+            order = Order(rows, _drawn_seed(), shuffle=shuffle)
+            if steps or self.run_eagerly or self._distribute_strategy:
+                batches = in_batches(points.parts, batch_size, order)
+            else:
+                self._on_hand = (points.parts, order, batch_size)
+                batches = tf.data.Dataset.from_tensors(0).repeat()  # is not read
+                kwargs["steps_per_epoch"] = math.ceil(rows / batch_size)
+        self._choose_steps(batch_size, batches, kwargs.get("steps_per_epoch"), others)
+        callbacks = [order, *others] if order else [*others]
         if self.compiled:
-            with self.distribute_strategy.scope():
-                # Or Keras traces the first step twice.
-                self.optimizer.build(self.trainable_variables)
-            self._guard.rows = points.points if points.is_array else None
-            if not self.jit_compile:  # which wants batches of one size
-                sizes = {"x": self.event_size, "context": self.context_size}
-                self._guard.keep_batches(
-                    {name: size for name, size in sizes.items() if size}, self.dtype
-                )
-            callbacks.append(self._guard)
+            callbacks.append(self._prepared_guard(points))
         if checkpoint_dir is not None:
             seen = points.points if points.is_array else None
             checkpoint = Checkpoint(checkpoint_dir, order, [*others, self._guard], seen)
@@ -243,8 +246,7 @@ class DensityModel(keras.Model):
                 epochs=epochs,
                 validation_data=held_out,
                 callbacks=callbacks,
-                shuffle=False,  # it is, where it should be
-                **kwargs,
+                **{**kwargs, "shuffle": False},  # it is, where it should be
             )
         except KeyboardInterrupt:
             if checkpoint_dir is not None:
@@ -253,12 +255,46 @@ class DensityModel(keras.Model):
             raise
         except Exception:
             # A graph that failed half-made would fail the next `fit` too.
-            self.train_function = self.test_function = None
+            self.train_function = self.test_function = self._many_steps = None
             raise
         finally:
             self._initial_epoch = None  # a checkpoint may have set it
+            if self._on_hand:
+                self._on_hand = self.train_function = None
         self._after_fit(points)
         return history
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Makes what `fit` calls; for rows in memory it does without tf.data."""
+        if self._on_hand is None:
+            super().make_train_function(force)
+            return
+        if self._many_steps is None or force:
+            step = self.train_step
+            if self.jit_compile:
+                step = tf.function(step, jit_compile=True, reduce_retracing=True)
+            self._many_steps = many_steps(step, self.get_metrics_result)
+        parts, order, batch_size = self._on_hand
+        parts = tf.nest.map_structure(tf.constant, parts)
+        size = tf.constant(batch_size)
+
+        def train(_: Any) -> dict[str, tf.Tensor]:
+            numbers = order.next(self.steps_per_execution * batch_size)
+            return self._many_steps(parts, tf.constant(numbers), size)
+
+        self.train_function = train
+
+    def _prepared_guard(self, points: data.FitData) -> Guard:
+        with self.distribute_strategy.scope():
+            # Or Keras traces the first step twice.
+            self.optimizer.build(self.trainable_variables)
+        self._guard.rows = points.points if points.is_array else None
+        if not self.jit_compile:  # which wants batches of one size
+            sizes = {"x": self.event_size, "context": self.context_size}
+            self._guard.keep_batches(
+                {name: size for name, size in sizes.items() if size}, self.dtype
+            )
+        return self._guard
 
     def _before_fit(self, points: data.FitData) -> None:
         """Hook: `fit` has checked the data, and learns from these."""
@@ -284,7 +320,7 @@ class DensityModel(keras.Model):
         count = steps or getattr(batches, "cardinality", lambda: -1)()
         if count > 0:
             chosen = min(chosen, int(count))
-        if steps:  # Keras would run past the end of the epoch
+        if steps and self._on_hand is None:  # Keras would run past the epoch's end
             chosen = next(k for k in range(chosen, 0, -1) if steps % k == 0)
         if chosen != self.steps_per_execution:
             self.steps_per_execution = chosen

@@ -54,7 +54,6 @@ PROBLEMS = ("two_moons", "checkerboard", "twisted_mixture")
 
 LAYERS, HIDDEN = 6, (64, 64)  # of the couplings of one kind
 BATCH_SIZE = 250
-STEPS_AT_ONCE = 20
 RATE = 2e-3
 TIMED, REPEATS = 10_000, 5  # points a call, calls
 
@@ -102,10 +101,7 @@ def measure(
     batches = len(train) // BATCH_SIZE
     epochs = max(round(steps / batches), 2)
     rate = keras.optimizers.schedules.CosineDecay(RATE, epochs * batches)
-    flow.compile(
-        keras.optimizers.Adam(rate, global_clipnorm=1.0),
-        steps_per_execution=min(STEPS_AT_ONCE, batches),
-    )
+    flow.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0))
     watch = Stopwatch()
     flow.fit(
         train[: batches * BATCH_SIZE],
