@@ -6,7 +6,7 @@ halves. The same strokes above can go on in several ways, and a flow that is con
 on what the network makes of them says so; a Gaussian head, which is the same flow
 without its couplings, must put one blob over all of them. Both are trained end to end
 by `model.fit`, through `tfpf.LogProb`, and compared in nats on a third of the images
-that neither has seen. Writes halves.png.
+that neither has seen. Writes halves.png, where crosses are what was hidden.
 
 Run: python examples/flow_in_a_model.py [--out FOLDER] [--epochs N]
 """
@@ -93,6 +93,7 @@ def given(model: keras.Model, upper: np.ndarray):
 
 
 def draw(models: dict[str, keras.Model], data: dict[str, np.ndarray], path: Path):
+    """Images, their lower halves hidden in blue; what each head expects; the truth."""
     figure = Figure((10, 5.8), layout="constrained", dpi=100)
     limits = [tuple(1.1 * np.quantile(x, [0, 1])) for x in data["x"].T]
     for digit, column in zip(SHOWN, figure.subplots(3, len(SHOWN)).T, strict=True):

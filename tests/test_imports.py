@@ -14,7 +14,7 @@ LAYERS = [
     {"bases"},
     {"conditioning"},
     {"adaptation"},
-    {"_culprit", "_fused_adam", "_guard", "batches"},
+    {"_culprit", "_fused_adam", "_gradients", "_guard", "batches"},
     {"_checkpoint"},
     {"composition", "tracking", "data", "stages", "exporting"},
     {"density_model"},

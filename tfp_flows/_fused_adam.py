@@ -69,8 +69,7 @@ def _apply(
         type(optimizer).apply(optimizer, gradients, weights)
         return
     weights = optimizer.packing.weights if weights is None else weights
-    gradients = optimizer.packing.in_order(gradients, weights)
-    optimizer.packing.step(optimizer.packing.flat(gradients), gradients)
+    optimizer.packing.step(optimizer.packing.flat(gradients, weights))
 
 
 class Packing:
@@ -94,37 +93,31 @@ class Packing:
         )
         self._move = tf.Variable(tf.zeros([count], self._dtype), trainable=False)
 
-    def in_order(
+    def flat(
         self, gradients: Sequence[Any], weights: Sequence[keras.Variable]
-    ) -> list[Any]:
-        """Returns the gradients of some weights as one for each; None for others."""
-        found = dict(zip(map(id, weights), gradients, strict=True))
-        return [found.get(id(weight)) for weight in self.weights]
+    ) -> tf.Tensor:
+        """Returns gradients as one vector; zeros for those that are None or missing.
 
-    def flat(self, gradients: Sequence[Any]) -> tf.Tensor:
-        """Returns the gradients as one vector; zeros for those that are None."""
+        Which ones these are, `step` knows from the last call of this.
+        """
+        found = dict(zip(map(id, weights), gradients, strict=True))
+        in_order = [found.get(id(weight)) for weight in self.weights]
+        self._moved = [gradient is not None for gradient in in_order]
         return tf.concat(
             [
                 tf.zeros([size], self._dtype)
                 if gradient is None
                 else tf.reshape(tf.convert_to_tensor(gradient), [-1])
-                for gradient, size in zip(gradients, self._sizes, strict=True)
+                for gradient, size in zip(in_order, self._sizes, strict=True)
             ],
             axis=0,
         )
 
-    def step(self, gradient: tf.Tensor, gradients: Sequence[Any]) -> None:
-        """Updates the weights.
-
-        Args:
-          gradient: of all weights, from `flat`.
-          gradients: only to tell, by None, which weights stay as they are.
-        """
+    def step(self, gradient: tf.Tensor) -> None:
+        """Updates the weights by the gradient of them all, from `flat`."""
         optimizer, dtype = self._optimizer, self._dtype
-        moved = [g is not None for g in gradients]
-        weights = [
-            w for w, has_moved in zip(self.weights, moved, strict=True) if has_moved
-        ]
+        moved = self._moved
+        weights = [w for w, is_in in zip(self.weights, moved, strict=True) if is_in]
         if optimizer.global_clipnorm is not None:
             gradient = tf.clip_by_norm(gradient, optimizer.global_clipnorm)
         elif optimizer.clipvalue is not None:

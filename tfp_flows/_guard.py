@@ -76,15 +76,13 @@ class Guard(keras.callbacks.Callback):
         loss: tf.Tensor,
         parts: dict[str, tf.Tensor],
     ) -> tf.Tensor:
-        """Takes a step if it is finite, and returns whether it is."""
-        packing = getattr(optimizer, "packing", None)
-        if packing is not None:  # then all that follows is about one vector
-            gradients = packing.in_order(gradients, weights)
-            flat = packing.flat(gradients)
-            is_finite = tf.math.is_finite(loss + tf.reduce_sum(flat))
-        else:
-            sums = [tf.reduce_sum(g) for g in map(_values, gradients) if g is not None]
-            is_finite = tf.math.is_finite(loss + tf.add_n(sums))
+        """Takes a step if it is finite, and returns whether it is.
+
+        `gradients` are those of the weights, or the one vector of an optimizer that
+        packs them.
+        """
+        sums = [tf.reduce_sum(g) for g in map(_values, gradients) if g is not None]
+        is_finite = tf.math.is_finite(loss + tf.add_n(sums))
         if tf.distribute.has_strategy():  # whose replicas meet, and must not branch
             gradients = [
                 None if g is None else tf.where(is_finite, g, tf.zeros_like(g))
@@ -94,8 +92,8 @@ class Guard(keras.callbacks.Callback):
             return is_finite
 
         def take() -> tf.Tensor:
-            if packing is not None:
-                packing.step(flat, gradients)
+            if getattr(optimizer, "packing", None) is not None:
+                optimizer.packing.step(*gradients)
             else:
                 optimizer.apply_gradients(zip(gradients, weights, strict=True))
             self._in_a_row.assign(0)

@@ -1,14 +1,22 @@
 """Rows in memory as batches: what `fit`, `evaluate` and `predict` read."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["EVALUATED_AT_ONCE", "Order", "in_batches", "many_steps", "steps_at_once"]
+__all__ = [
+    "EVALUATED_AT_ONCE",
+    "Feed",
+    "Order",
+    "flops",
+    "in_batches",
+    "many_steps",
+    "steps_at_once",
+]
 
 # Rows a step where nothing is learned, and the size of a batch changes no result.
 EVALUATED_AT_ONCE = 4096
@@ -100,32 +108,90 @@ def in_batches(parts: Any, batch_size: int, order: Order | None = None) -> Any:
     return dataset.prefetch(2).with_options(options)
 
 
-def many_steps(step: Callable, results: Callable) -> Callable:
+class Feed:
+    """Which rows make which batch, for steps over rows in memory.
+
+    Args:
+      order: of the rows in an epoch.
+      batch_size: rows a step.
+      parts: of a batch, which must be equal: batches are filled up with rows of
+        weight 0, the last one of an epoch, too. None to leave it as short as it is.
+    """
+
+    def __init__(self, order: Order, batch_size: int, parts: int | None) -> None:
+        self._order, self._batch_size, self.fills = order, batch_size, parts is not None
+        self.width = -(-batch_size // (parts or 1)) * (parts or 1)
+        self._is_even = self.width == batch_size and order.rows % batch_size == 0
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether some rows only fill up."""
+        return self.fills and not self._is_even
+
+    def next(self, steps: int) -> Iterator[tuple[np.ndarray, ...]]:
+        """Yields the next batches: row numbers and, if there are any, weights, by step."""
+        size = self._batch_size
+        numbers = self._order.next(steps * size)
+        rest = len(numbers) % size
+        if not self.has_weights:
+            whole = numbers[: len(numbers) - rest]
+            if len(whole):
+                yield (whole.reshape(-1, size),)
+            if rest:
+                yield (numbers[-rest:][np.newaxis],)
+            return
+        count = -(-len(numbers) // size)
+        rows = np.full(count, size)
+        rows[-1] = rest or size
+        padded = np.resize(numbers, [count, size])
+        padded = np.concatenate(
+            [padded, np.repeat(padded[:, :1], self.width - size, axis=1)], axis=1
+        )
+        is_real = np.arange(self.width) < rows[:, np.newaxis]
+        padded = np.where(is_real, padded, padded[:, :1])
+        # Keras divides by all rows of the batch.
+        yield padded, is_real * (self.width / rows[:, np.newaxis])
+
+
+def many_steps(
+    step: Callable, results: Callable, parts: Any, width: int | None, weights: bool
+) -> Callable:
     """Returns a compiled function that takes many steps over rows in memory.
 
     It does without tf.data: on a CPU, a pipeline costs a small step a third of its
     time.
 
     Args:
-      step: from a batch; what it returns is not read.
+      step: from a batch and the weights of its rows, or None, to anything.
       results: of all steps, once they are done.
+      parts: the arrays, or others of their kind.
+      width: rows of a batch, or None where that varies.
+      weights: whether rows have weights.
 
     Returns:
-      A function of the arrays, the numbers of some rows, and the size of a batch.
+      A function of the arrays, and of row numbers and weights as `Feed.next` has them.
     """
+    # Said beforehand: it is traced once, whatever comes.
+    signature = [
+        tf.nest.map_structure(
+            lambda part: tf.TensorSpec([None, *part.shape[1:]], part.dtype), parts
+        ),
+        tf.TensorSpec([None, width], tf.int64),
+    ]
+    if weights:
+        signature.append(tf.TensorSpec([None, width], tf.float64))
 
-    def steps(parts: Any, numbers: tf.Tensor, batch_size: tf.Tensor) -> Any:
-        count = tf.shape(numbers)[0]
+    def steps(parts: Any, numbers: tf.Tensor, weights: Any = None) -> Any:
+        def body(i: tf.Tensor) -> tf.Tensor:
+            these = numbers[i]
+            batch = tf.nest.map_structure(lambda part: tf.gather(part, these), parts)
+            step(batch, None if weights is None else weights[i])
+            return i + 1
 
-        def body(start: tf.Tensor) -> tf.Tensor:
-            these = numbers[start : start + batch_size]
-            step(tf.nest.map_structure(lambda part: tf.gather(part, these), parts))
-            return start + batch_size
-
-        tf.while_loop(lambda start: start < count, body, [tf.constant(0)])
+        tf.while_loop(lambda i: i < tf.shape(numbers)[0], body, [tf.constant(0)])
         return results()
 
-    return tf.function(steps, autograph=False, reduce_retracing=True)
+    return tf.function(steps, autograph=False, input_signature=signature)
 
 
 def steps_at_once(
@@ -140,8 +206,12 @@ def steps_at_once(
     """
     if any(map(_looks_at_batches, callbacks)):
         return 1
-    flops = 6 * max(weights, 1) * batch_size  # forward, and twice that back
-    return max(1, min(_MOST_STEPS, int(_FLOPS_A_CALL / flops)))
+    return max(1, min(_MOST_STEPS, int(_FLOPS_A_CALL / flops(weights, batch_size))))
+
+
+def flops(weights: int, batch_size: int) -> int:
+    """Returns about how many operations a step is: forward, and twice that back."""
+    return 6 * max(weights, 1) * batch_size
 
 
 def _looks_at_batches(callback: keras.callbacks.Callback) -> bool:

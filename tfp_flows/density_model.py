@@ -13,10 +13,13 @@ import tensorflow as tf
 from tfp_flows import data
 from tfp_flows._checkpoint import Checkpoint
 from tfp_flows._fused_adam import fuse
+from tfp_flows._gradients import Gradients, parts_of
 from tfp_flows._guard import Guard
 from tfp_flows.batches import (
     EVALUATED_AT_ONCE,
+    Feed,
     Order,
+    flops,
     in_batches,
     many_steps,
     steps_at_once,
@@ -25,6 +28,8 @@ from tfp_flows.batches import (
 __all__ = ["DensityModel", "NegativeLogLikelihood"]
 
 _BATCH_SIZE = 32  # Keras's own
+_FLOPS_FOR_XLA = 3e11  # of a whole fit: some ten seconds, in which it has paid
+
 _SOME_BATCH_SIZE = 256  # of a dataset that does not tell
 
 
@@ -71,7 +76,7 @@ class DensityModel(keras.Model):
     context_size: int = 0
     _steps_asked: int | None = None
     _on_hand: tuple | None = None  # rows in memory, their order, size of a batch
-    _many_steps: Any = None
+    _many_steps: tuple | None = None
 
     def compile(
         self,
@@ -79,6 +84,7 @@ class DensityModel(keras.Model):
         loss: Any = None,
         *,
         steps_per_execution: int | None = None,
+        jit_compile: bool | None = None,
         **kwargs: Any,
     ) -> None:
         """Configures training; the loss is the mean of -log_prob, in nats.
@@ -89,9 +95,11 @@ class DensityModel(keras.Model):
           loss: None; the loss is fixed.
           steps_per_execution: steps in one call of the compiled step. Chosen by `fit`
             when None: up to 64, and 1 where a callback of yours looks at batches.
+          jit_compile: whether XLA compiles loss and gradients. Chosen by `fit` when
+            None: where rows in memory are fitted for long enough to win back the time
+            that it takes to compile.
           **kwargs: as for `keras.Model.compile`. A metric is called with the points
-            and their log_prob. XLA is off unless `jit_compile` is given: on a CPU it
-            is slower here.
+            and their log_prob.
 
         Raises:
           ValueError: another loss is asked for.
@@ -103,22 +111,26 @@ class DensityModel(keras.Model):
                 "`loss` must be None: a Flow is fitted by -log_prob. "
                 f"Received: {loss!r}."
             )
-        kwargs.setdefault("jit_compile", False)
-        self._steps_asked = steps_per_execution
+        self._steps_asked, self._jit_asked = steps_per_execution, jit_compile
         super().compile(
             optimizer=optimizer,
             loss=loss,
             steps_per_execution=steps_per_execution or 1,
+            jit_compile=False,  # of the whole step
             **kwargs,
         )
         fuse(self.optimizer)
         self._guard = Guard(self._explain)
-        self._many_steps = None
+        self._compute_by(jit_compile=bool(jit_compile))
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """Returns the arguments of `compile` as they were given."""
         config = super().get_compile_config()
-        return config and {**config, "steps_per_execution": self._steps_asked}
+        asked = {
+            "steps_per_execution": self._steps_asked,
+            "jit_compile": self._jit_asked,
+        }
+        return config and {**config, **asked}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as the saved model was; Keras calls this when it loads one."""
@@ -149,23 +161,56 @@ class DensityModel(keras.Model):
 
     def train_step(self, batch: Any) -> dict[str, Any]:
         """Takes one step, unless its loss or gradients are not finite."""
+        return self._step(batch)
+
+    def _step(self, batch: Any, fill: tf.Tensor | None = None) -> dict[str, Any]:
+        """Takes one step; `fill` is 0 for rows that only fill up the batch."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        if y is not None and sample_weight is None:
+            raise ValueError(data.NO_TARGETS)
         parts = x if isinstance(x, dict) else {"x": x}
-        with tf.GradientTape() as tape:
-            log_prob = self(x, training=True)
-            loss = self.compute_loss(x, y, log_prob, sample_weight)
-            scaled = self.optimizer.scale_loss(loss)
+        rows, weight = tf.shape(parts["x"])[0], sample_weight
+        if fill is not None:
+            rows = tf.math.count_nonzero(fill, dtype=rows.dtype)
+            fill = tf.cast(fill, self.dtype)
+            weight = fill if weight is None else fill * tf.reshape(weight, [-1])
+        loss, gradients, log_prob = self._gradients(
+            x, weight, parts=self._parts_of(parts["x"].shape[0], x, weight)
+        )
         weights = self.trainable_weights
-        gradients = tape.gradient(scaled, weights)
         taken = self._guard.apply(self.optimizer, gradients, weights, loss, parts)
         # Keras has divided the loss among the replicas.
         whole = loss * tf.distribute.get_strategy().num_replicas_in_sync
-        rows = tf.cast(tf.shape(parts["x"])[0], loss.dtype)
         self._loss_tracker.update_state(
             tf.where(taken, whole, tf.zeros_like(whole)),
-            sample_weight=tf.where(taken, rows, tf.zeros_like(rows)),
+            sample_weight=tf.where(taken, tf.cast(rows, loss.dtype), 0),
         )
+        if fill is not None:
+            x, y, log_prob, sample_weight = tf.nest.map_structure(
+                lambda part: part if part is None else part[:rows],
+                (x, y, log_prob, sample_weight),
+            )
         return self.compute_metrics(x, y, log_prob, sample_weight)
+
+    def _parts_of(self, rows: int | None, x: Any, weight: Any) -> int:
+        """Returns into how many parts a batch of known size is cut."""
+        if rows is None or tf.distribute.has_strategy() or self.run_eagerly:
+            return 1
+        count = parts_of(rows)
+        if count == 1 or rows % count:
+            return 1
+
+        def of_part(part: Any) -> tf.TensorSpec:
+            return tf.TensorSpec([rows // count, *part.shape[1:]], part.dtype)
+
+        specs = tf.nest.map_structure(
+            lambda part: part if part is None else of_part(part), (x, weight)
+        )
+        return count if self._gradients.can_split(*specs) else 1
+
+    def _compute_by(self, *, jit_compile: bool) -> None:
+        self._gradients = Gradients(self, jit_compile=jit_compile)
+        self.train_function = self._many_steps = None
 
     def fit(
         self,
@@ -232,6 +277,7 @@ class DensityModel(keras.Model):
                 self._on_hand = (points.parts, order, batch_size)
                 batches = tf.data.Dataset.from_tensors(0).repeat()  # is not read
                 kwargs["steps_per_epoch"] = math.ceil(rows / batch_size)
+                self._choose_compiler(batch_size, epochs * kwargs["steps_per_epoch"])
         self._choose_steps(batch_size, batches, kwargs.get("steps_per_epoch"), others)
         callbacks = [order, *others] if order else [*others]
         if self.compiled:
@@ -269,31 +315,49 @@ class DensityModel(keras.Model):
         if self._on_hand is None:
             super().make_train_function(force)
             return
-        if self._many_steps is None or force:
-            step = self.train_step
-            if self.jit_compile:
-                step = tf.function(step, jit_compile=True, reduce_retracing=True)
-            self._many_steps = many_steps(step, self.get_metrics_result)
         parts, order, batch_size = self._on_hand
         parts = tf.nest.map_structure(tf.constant, parts)
-        size = tf.constant(batch_size)
+        feed = self._feed(parts, order, batch_size)
+        width = feed.width if feed.fills else None
+        kind = (width, feed.has_weights, str(tf.nest.map_structure(_kind, parts)))
+        if self._many_steps is None or self._many_steps[0] != kind or force:
+            compiled = many_steps(
+                self._step, self.get_metrics_result, parts, width, feed.has_weights
+            )
+            self._many_steps = (kind, compiled)
+        compiled = self._many_steps[1]
 
         def train(_: Any) -> dict[str, tf.Tensor]:
-            numbers = order.next(self.steps_per_execution * batch_size)
-            return self._many_steps(parts, tf.constant(numbers), size)
+            for batches in feed.next(self.steps_per_execution):
+                logs = compiled(parts, *batches)
+            return logs
 
         self.train_function = train
+
+    def _feed(self, parts: Any, order: Order, batch_size: int) -> Feed:
+        """Returns what makes batches of rows in memory, of equal parts if it may."""
+        count = parts_of(batch_size)
+        feed = Feed(order, batch_size, count)
+        if count > 1:
+            x, _, weight = keras.utils.unpack_x_y_sample_weight(parts)
+            x = tf.nest.map_structure(
+                lambda part: tf.TensorSpec([feed.width, *part.shape[1:]], part.dtype), x
+            )
+            if feed.has_weights or weight is not None:
+                weight = tf.TensorSpec([feed.width], self.dtype)
+            if self._parts_of(feed.width, x, weight) == count:
+                return feed
+        return Feed(order, batch_size, None)
 
     def _prepared_guard(self, points: data.FitData) -> Guard:
         with self.distribute_strategy.scope():
             # Or Keras traces the first step twice.
             self.optimizer.build(self.trainable_variables)
         self._guard.rows = points.points if points.is_array else None
-        if not self.jit_compile:  # which wants batches of one size
-            sizes = {"x": self.event_size, "context": self.context_size}
-            self._guard.keep_batches(
-                {name: size for name, size in sizes.items() if size}, self.dtype
-            )
+        sizes = {"x": self.event_size, "context": self.context_size}
+        self._guard.keep_batches(
+            {name: size for name, size in sizes.items() if size}, self.dtype
+        )
         return self._guard
 
     def _before_fit(self, points: data.FitData) -> None:
@@ -325,6 +389,17 @@ class DensityModel(keras.Model):
         if chosen != self.steps_per_execution:
             self.steps_per_execution = chosen
             self.train_function = self.test_function = None
+
+    def _choose_compiler(self, batch_size: int, steps: int) -> None:
+        """Lets XLA compile what `compile` did not ask for, if there are steps enough.
+
+        By a count, not by a clock: a fit that is resumed must not choose otherwise.
+        """
+        if self._jit_asked is None:
+            size = sum(math.prod(weight.shape) for weight in self.trainable_variables)
+            jit_compile = flops(size, batch_size) * steps > _FLOPS_FOR_XLA
+            if jit_compile != self._gradients.jit_compile:
+                self._compute_by(jit_compile=jit_compile)
 
     def evaluate(
         self,
@@ -368,6 +443,10 @@ class DensityModel(keras.Model):
             dtype=self.dtype,
             context_size=self.context_size,
         )
+
+
+def _kind(part: tf.Tensor) -> tuple:
+    return (*part.shape[1:], part.dtype.name)
 
 
 def _as_list(callbacks: Any) -> list[keras.callbacks.Callback]:

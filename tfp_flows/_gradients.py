@@ -1,0 +1,113 @@
+"""Loss and gradients of a batch, of parts of it side by side."""
+
+import os
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+__all__ = ["Gradients", "parts_of"]
+
+_LEAST_ROWS = 64  # of a part: below, its matrix products are too small to gain
+
+# Splitting up to here: the parts' gradients must be added, too.
+_MOST_PARTS = 8
+
+
+class Gradients:
+    """Differentiates a model's loss.
+
+    A flow is a long chain of small products, and a single one of them is too small to
+    occupy several cores. So on a CPU a batch is cut into a part for each core, and
+    their gradients are added: the same numbers to rounding.
+
+    Args:
+      model: with `compute_loss` and an optimizer that is built.
+      jit_compile: whether XLA compiles it.
+    """
+
+    def __init__(self, model: keras.Model, *, jit_compile: bool) -> None:
+        self._model = model
+        self.jit_compile = jit_compile
+        self._can_split: bool | None = None
+        self._of_part = tf.function(
+            self._differentiate,
+            autograph=False,
+            jit_compile=jit_compile,
+            reduce_retracing=True,
+        )
+
+    def __call__(
+        self, x: Any, sample_weight: tf.Tensor | None = None, *, parts: int = 1
+    ) -> tuple[tf.Tensor, list[tf.Tensor | None], tf.Tensor]:
+        """Returns loss, gradients and log_prob of a batch.
+
+        The gradients are those of the trainable weights, or one vector of them all
+        where the optimizer packs them.
+
+        Args:
+          x: as for the model.
+          sample_weight: of the rows, or None.
+          parts: how many to cut it into; they must be equal.
+        """
+        if tf.distribute.has_strategy() or self._model.run_eagerly:
+            return self._differentiate(x, sample_weight)
+        if parts == 1:
+            return self._of_part(x, sample_weight)
+        pieces = [tf.split(part, parts) for part in tf.nest.flatten(x)]
+        weights = (
+            [None] * parts if sample_weight is None else tf.split(sample_weight, parts)
+        )
+        found = [
+            self._of_part(tf.nest.pack_sequence_as(x, list(piece)), weight)
+            for piece, weight in zip(zip(*pieces, strict=True), weights, strict=True)
+        ]
+        losses, gradients, log_prob = zip(*found, strict=True)
+        mean = [
+            None if gs[0] is None else tf.add_n(gs) / parts
+            for gs in zip(*gradients, strict=True)
+        ]
+        return tf.add_n(losses) / parts, mean, tf.concat(log_prob, axis=0)
+
+    def can_split(self, x: Any, sample_weight: Any = None) -> bool:
+        """Returns whether parts of a batch may be differentiated by themselves.
+
+        Not where a step does more than read the weights: to layers with random
+        generators or moving averages two halves are not a whole.
+
+        Args:
+          x: `tf.TensorSpec` of a part.
+          sample_weight: that of its weights, or None.
+        """
+        if self._can_split is None:
+            with tf.init_scope():
+                graph = self._of_part.get_concrete_function(x, sample_weight).graph
+            definition = graph.as_graph_def()
+            nodes = [*definition.node]
+            for function in definition.library.function:
+                nodes += function.node_def
+            self._can_split = not any(node.op.startswith("Assign") for node in nodes)
+        return self._can_split
+
+    def _differentiate(
+        self, x: Any, sample_weight: tf.Tensor | None
+    ) -> tuple[tf.Tensor, list[tf.Tensor | None], tf.Tensor]:
+        model = self._model
+        with tf.GradientTape() as tape:
+            log_prob = model(x, training=True)
+            loss = model.compute_loss(x, None, log_prob, sample_weight)
+            scaled = model.optimizer.scale_loss(loss)
+        weights = model.trainable_weights
+        gradients = tape.gradient(scaled, weights)
+        packing = getattr(model.optimizer, "packing", None)
+        if packing is not None:
+            gradients = [packing.flat(gradients, weights)]
+        return loss, gradients, log_prob
+
+
+def parts_of(rows: int) -> int:
+    """Returns into how many parts a batch of so many rows is cut."""
+    if tf.config.list_logical_devices("GPU"):
+        return 1
+    cores = len(os.sched_getaffinity(0))
+    return max(1, min(cores, _MOST_PARTS, rows // _LEAST_ROWS))
