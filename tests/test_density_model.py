@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfp_flows as tfpf
+from tfp_flows import density_model
 from tfp_flows.batches import Order, in_batches
 
 
@@ -71,6 +72,62 @@ def test_float64_is_not_rounded():
     x = 1.0 + 1e-12 * np.arange(4.0)[:, np.newaxis]
     (batch,) = in_batches(x, 4)
     np.testing.assert_array_equal(batch, x)
+
+
+@pytest.mark.parametrize("rows", [400, 380, 129])  # even, with a rest, an odd one
+def test_parts_of_batches_are_the_whole(monkeypatch, rows):
+    losses, weights = [], []
+    for parts in (1, 4):
+        monkeypatch.setattr(density_model, "parts_of", lambda _, parts=parts: parts)
+        model = flow()
+        model.compile(keras.optimizers.Adam(0.01))
+        keras.utils.set_random_seed(0)
+        x, w = points(rows), np.linspace(0.5, 1.5, rows)
+        told = model.fit(x, batch_size=130, sample_weight=w, epochs=3, verbose=0)
+        losses.append(told.history["loss"])
+        weights.append(model.get_weights())
+        assert model._cut[1] == parts
+    assert losses[0][0] > losses[0][-1] + 0.01
+    np.testing.assert_allclose(*losses, atol=1e-5)
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_layers_with_a_state_see_whole_batches(monkeypatch):
+    monkeypatch.setattr(density_model, "parts_of", lambda _: 2)
+    layers = [keras.layers.Dense(8, "relu"), keras.layers.BatchNormalization()]
+    for network in (keras.Sequential(layers), keras.Sequential(layers[:1])):
+        coupling = tfpf.bijectors.AffineCoupling(network=network)
+        model = tfpf.Flow([coupling], event_size=2)
+        model.compile("adam")
+        model.fit(points(100), batch_size=40, verbose=0)
+        assert model._cut[1] == (1 if len(network.layers) > 1 else 2)
+
+
+def test_metrics_see_no_rows_that_only_fill_up(monkeypatch):
+    monkeypatch.setattr(density_model, "parts_of", lambda _: 4)
+    seen = []
+
+    def count(x, log_prob):
+        tf.py_function(lambda n: seen.append(int(n)), [tf.shape(x)[0]], [])
+        return log_prob
+
+    model = flow()
+    model.compile("adam", metrics=[count])
+    model.fit(points(50), batch_size=21, verbose=0)
+    assert seen == [21, 21, 8]
+
+
+def test_xla_where_there_are_steps_enough(monkeypatch):
+    losses = []
+    for limit in (np.inf, 0):
+        monkeypatch.setattr(density_model, "_FLOPS_FOR_XLA", limit)
+        model = flow()
+        model.compile("adam")
+        keras.utils.set_random_seed(0)
+        losses.append(model.fit(points(), epochs=2, verbose=0).history["loss"])
+        assert model._gradients.jit_compile == (limit == 0)
+    np.testing.assert_allclose(*losses, atol=1e-4)
 
 
 # Steps at once

@@ -80,8 +80,7 @@ class Gradients:
           sample_weight: that of its weights, or None.
         """
         if self._can_split is None:
-            with tf.init_scope():
-                graph = self._of_part.get_concrete_function(x, sample_weight).graph
+            graph = self._of_part.get_concrete_function(x, sample_weight).graph
             definition = graph.as_graph_def()
             nodes = [*definition.node]
             for function in definition.library.function:

@@ -129,7 +129,7 @@ class Feed:
         return self.fills and not self._is_even
 
     def next(self, steps: int) -> Iterator[tuple[np.ndarray, ...]]:
-        """Yields the next batches: row numbers and, if there are any, weights, by step."""
+        """Yields row numbers and, where rows fill up, weights, of the next batches."""
         size = self._batch_size
         numbers = self._order.next(steps * size)
         rest = len(numbers) % size

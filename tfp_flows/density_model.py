@@ -77,6 +77,7 @@ class DensityModel(keras.Model):
     _steps_asked: int | None = None
     _on_hand: tuple | None = None  # rows in memory, their order, size of a batch
     _many_steps: tuple | None = None
+    _cut: tuple[int | None, int] = (None, 1)  # rows of a batch, and its parts
 
     def compile(
         self,
@@ -174,9 +175,8 @@ class DensityModel(keras.Model):
             rows = tf.math.count_nonzero(fill, dtype=rows.dtype)
             fill = tf.cast(fill, self.dtype)
             weight = fill if weight is None else fill * tf.reshape(weight, [-1])
-        loss, gradients, log_prob = self._gradients(
-            x, weight, parts=self._parts_of(parts["x"].shape[0], x, weight)
-        )
+        cut = self._cut[1] if parts["x"].shape[0] == self._cut[0] else 1
+        loss, gradients, log_prob = self._gradients(x, weight, parts=cut)
         weights = self.trainable_weights
         taken = self._guard.apply(self.optimizer, gradients, weights, loss, parts)
         # Keras has divided the loss among the replicas.
@@ -192,9 +192,17 @@ class DensityModel(keras.Model):
             )
         return self.compute_metrics(x, y, log_prob, sample_weight)
 
-    def _parts_of(self, rows: int | None, x: Any, weight: Any) -> int:
-        """Returns into how many parts a batch of known size is cut."""
-        if rows is None or tf.distribute.has_strategy() or self.run_eagerly:
+    def _cut_batches(self, batch: Any, *, has_weights: bool = False) -> int:
+        """Chooses into how many parts batches of a known size are cut.
+
+        Args:
+          batch: of arrays, or of their `tf.TensorSpec`s.
+          has_weights: whether rows have weights, even if the batch has none.
+        """
+        x, _, weight = keras.utils.unpack_x_y_sample_weight(batch)
+        rows = tf.nest.flatten(x)[0].shape[0]
+        self._cut = (rows, 1)
+        if rows is None or self._distribute_strategy or self.run_eagerly:
             return 1
         count = parts_of(rows)
         if count == 1 or rows % count:
@@ -203,10 +211,11 @@ class DensityModel(keras.Model):
         def of_part(part: Any) -> tf.TensorSpec:
             return tf.TensorSpec([rows // count, *part.shape[1:]], part.dtype)
 
-        specs = tf.nest.map_structure(
-            lambda part: part if part is None else of_part(part), (x, weight)
-        )
-        return count if self._gradients.can_split(*specs) else 1
+        if weight is not None or has_weights:
+            weight = tf.TensorSpec([rows // count], self.dtype)
+        if self._gradients.can_split(tf.nest.map_structure(of_part, x), weight):
+            self._cut = (rows, count)
+        return self._cut[1]
 
     def _compute_by(self, *, jit_compile: bool) -> None:
         self._gradients = Gradients(self, jit_compile=jit_compile)
@@ -282,6 +291,8 @@ class DensityModel(keras.Model):
         callbacks = [order, *others] if order else [*others]
         if self.compiled:
             callbacks.append(self._prepared_guard(points))
+            if isinstance(batches, tf.data.Dataset) and not self._on_hand:
+                self._cut_batches(batches.element_spec)
         if checkpoint_dir is not None:
             seen = points.points if points.is_array else None
             checkpoint = Checkpoint(checkpoint_dir, order, [*others, self._guard], seen)
@@ -336,17 +347,12 @@ class DensityModel(keras.Model):
 
     def _feed(self, parts: Any, order: Order, batch_size: int) -> Feed:
         """Returns what makes batches of rows in memory, of equal parts if it may."""
-        count = parts_of(batch_size)
-        feed = Feed(order, batch_size, count)
-        if count > 1:
-            x, _, weight = keras.utils.unpack_x_y_sample_weight(parts)
-            x = tf.nest.map_structure(
-                lambda part: tf.TensorSpec([feed.width, *part.shape[1:]], part.dtype), x
-            )
-            if feed.has_weights or weight is not None:
-                weight = tf.TensorSpec([feed.width], self.dtype)
-            if self._parts_of(feed.width, x, weight) == count:
-                return feed
+        feed = Feed(order, batch_size, parts_of(batch_size))
+        batch = tf.nest.map_structure(
+            lambda part: tf.TensorSpec([feed.width, *part.shape[1:]], part.dtype), parts
+        )
+        if self._cut_batches(batch, has_weights=feed.has_weights) > 1:
+            return feed
         return Feed(order, batch_size, None)
 
     def _prepared_guard(self, points: data.FitData) -> Guard:
