@@ -403,9 +403,9 @@ class DensityModel(keras.Model):
         """
         if self._jit_asked is None:
             size = sum(math.prod(weight.shape) for weight in self.trainable_variables)
-            jit_compile = flops(size, batch_size) * steps > _FLOPS_FOR_XLA
-            if jit_compile != self._gradients.jit_compile:
-                self._compute_by(jit_compile=jit_compile)
+            is_long = flops(size, batch_size) * steps > _FLOPS_FOR_XLA
+            if is_long and not self._gradients.jit_compile:
+                self._compute_by(jit_compile=True)
 
     def evaluate(
         self,
