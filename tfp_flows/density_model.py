@@ -75,6 +75,7 @@ class DensityModel(keras.Model):
     event_size: int
     context_size: int = 0
     _steps_asked: int | None = None
+    _jit_asked: bool | None = None
     _on_hand: tuple | None = None  # rows in memory, their order, size of a batch
     _many_steps: tuple | None = None
     _cut: tuple[int | None, int] = (None, 1)  # rows of a batch, and its parts
@@ -290,7 +291,7 @@ class DensityModel(keras.Model):
         self._choose_steps(batch_size, batches, kwargs.get("steps_per_epoch"), others)
         callbacks = [order, *others] if order else [*others]
         if self.compiled:
-            callbacks.append(self._prepared_guard(points))
+            callbacks.insert(0, self._prepared_guard(points))
             if isinstance(batches, tf.data.Dataset) and not self._on_hand:
                 self._cut_batches(batches.element_spec)
         if checkpoint_dir is not None:
@@ -380,8 +381,8 @@ class DensityModel(keras.Model):
         self, batch_size: int | None, batches: Any, steps: int | None, callbacks: list
     ) -> None:
         """Sets how many steps one call does, where `compile` was not told."""
-        if self._steps_asked is not None:
-            return
+        if self._steps_asked is not None or self._distribute_strategy:
+            return  # Keras's loop of steps does not run on several replicas
         chosen = steps_at_once(
             sum(math.prod(weight.shape) for weight in self.trainable_variables),
             batch_size or _SOME_BATCH_SIZE,

@@ -192,7 +192,11 @@ def normflows(case: Case) -> Contender:
         if case.bins:
             flows.append(
                 nf.flows.CoupledRationalQuadraticSpline(
-                    width, 2, case.hidden[0], case.bins, reverse_mask=i % 2 == 1
+                    width,
+                    num_blocks=1,  # of two layers
+                    num_hidden_channels=case.hidden[0],
+                    num_bins=case.bins,
+                    reverse_mask=i % 2 == 1,
                 )
             )
             continue
