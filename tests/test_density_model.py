@@ -230,6 +230,49 @@ def test_adam_is_one_operation():
     assert len(model.optimizer.variables) == 2 + 3 * len(model.trainable_weights)
 
 
+def test_an_optimizer_serves_one_model():
+    optimizer = keras.optimizers.Adam(0.01)
+    for model in (flow(), flow()):
+        model.compile(optimizer)
+        if model.optimizer.built:
+            with pytest.raises(ValueError, match="built for other weights"):
+                model.fit(points(), verbose=0)
+        else:
+            model.fit(points(), verbose=0)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean_with_sample_weight"])
+def test_other_reductions_see_whole_batches(monkeypatch, reduction):
+    losses = []
+    for parts in (1, 2):
+        monkeypatch.setattr(density_model, "parts_of", lambda _, parts=parts: parts)
+        model = flow()
+        model.compile("adam", loss=tfpf.NegativeLogLikelihood(reduction=reduction))
+        keras.utils.set_random_seed(0)
+        w = np.linspace(0.1, 1, 100)
+        told = model.fit(points(100), sample_weight=w, batch_size=30, verbose=0)
+        losses.append(told.history["loss"][0])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+class Halved(tfpf.Flow):
+    steps = 0
+
+    def train_step(self, batch):
+        Halved.steps += 1
+        return super().train_step(batch)
+
+
+def test_a_step_of_ones_own():
+    model = Halved([tfpf.bijectors.Rotation2D(0.5)])
+    model.compile("adam", run_eagerly=True)
+    model.fit(points(100), batch_size=50, verbose=0)
+    assert Halved.steps == 2
+    model.compile("adam")
+    model.fit(points(100), batch_size=50, verbose=0)
+    assert Halved.steps == 3  # traced
+
+
 def test_the_optimizer_stays_keras_own(tmp_path):
     model = flow()
     optimizer = keras.optimizers.Adam(0.01)

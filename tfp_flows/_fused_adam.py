@@ -101,6 +101,13 @@ class Packing:
         Which ones these are, `step` knows from the last call of this.
         """
         found = dict(zip(map(id, weights), gradients, strict=True))
+        unknown = set(found) - set(map(id, self.weights))
+        if unknown:
+            names = ", ".join(w.path for w in weights if id(w) in unknown)
+            raise ValueError(
+                f"This optimizer was built for other weights than {names}. Remedy: an "
+                "optimizer for each model, and `compile` after weights are unfrozen."
+            )
         in_order = [found.get(id(weight)) for weight in self.weights]
         self._moved = [gradient is not None for gradient in in_order]
         return tf.concat(

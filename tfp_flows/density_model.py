@@ -203,7 +203,8 @@ class DensityModel(keras.Model):
         x, _, weight = keras.utils.unpack_x_y_sample_weight(batch)
         rows = tf.nest.flatten(x)[0].shape[0]
         self._cut = (rows, 1)
-        if rows is None or self._distribute_strategy or self.run_eagerly:
+        is_mean = self.loss.reduction == "sum_over_batch_size"
+        if rows is None or not is_mean or self._distribute_strategy or self.run_eagerly:
             return 1
         count = parts_of(rows)
         if count == 1 or rows % count:
@@ -281,7 +282,8 @@ class DensityModel(keras.Model):
                 batch_size = math.ceil(rows / steps) if steps else _BATCH_SIZE
             shuffle = bool(kwargs.pop("shuffle", True))
             order = Order(rows, _drawn_seed(), shuffle=shuffle)
-            if steps or self.run_eagerly or self._distribute_strategy:
+            has_own_step = type(self).train_step is not DensityModel.train_step
+            if steps or has_own_step or self.run_eagerly or self._distribute_strategy:
                 batches = in_batches(points.parts, batch_size, order)
             else:
                 self._on_hand = (points.parts, order, batch_size)

@@ -216,6 +216,10 @@ Published, trained until they stopped improving:
 |---|---|
 {chr(10).join(published)}
 
+What the published number would take: its authors trained RQ-NSF (C) for 400,000 steps
+of 512 patches (Durkan et al., 2019, appendix). At the 95 ms that a step of FlowDensity
+took on two cores that is ten hours; thirty minutes allow some 17,000 steps.
+
 {_harness.made_by(__file__)}
 """
 
