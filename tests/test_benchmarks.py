@@ -1,20 +1,27 @@
 """What the benchmarks measure with, at a reduced size; they run by themselves."""
 
 import argparse
+import dataclasses
 import gzip
 import json
 import math
+import multiprocessing.dummy
 import shutil
 
 import _harness
+import _memory
 import _methods
+import _speed_cases
 import _targets
 import anomaly
 import bsds300
+import gpu
+import mixed_precision
 import numpy as np
 import pytest
 import quality
 import recipes
+import scaling
 import speed
 from PIL import Image
 
@@ -288,20 +295,60 @@ def test_means_over_tables():
 
 # Speed
 
+TINY = _speed_cases.Case("tiny", 4, 2, (8,), 16, 0, 8, 50)
+
 
 def test_contenders_take_the_steps_they_are_timed_for(monkeypatch):
-    case = speed.Case("tiny", 4, 2, (8,), 16, 0, 8, 50)
     made = []
-    build = speed._our_flow
-    monkeypatch.setattr(speed, "_our_flow", lambda c: made.append(build(c)) or made[-1])
-    train, log_prob, sample = speed.ours(case)
-    train(case.steps)
-    assert int(made[0].optimizer.iterations) == case.steps
-    x = speed.points_of(case, 50)
-    assert log_prob(x).shape == (50,)
-    assert sample(50).shape == (50, 4)
-    run, *_ = speed.products(case)
-    run(2)
+    build = _speed_cases.our_flow
+    monkeypatch.setattr(
+        _speed_cases, "our_flow", lambda *args: made.append(build(*args)) or made[-1]
+    )
+    entry = _speed_cases.Entry("ours")
+    contender = _speed_cases.ours(TINY, entry)
+    contender.train(TINY.steps)
+    assert int(made[0].optimizer.iterations) == TINY.steps
+    x = _speed_cases.points_of(TINY, 50)
+    assert contender.log_prob(x).shape == (50,)
+    assert contender.sample(50).shape == (50, 4)
+    assert contender.device() == "CPU:0"
+    for method in ("products", "matrices"):
+        _speed_cases.METHODS[method](TINY, entry).train(2)
+
+
+def test_the_work_of_a_case_is_that_of_its_networks():
+    flow = _speed_cases.our_flow(TINY, _speed_cases.Entry("ours"))
+    kernels = [w for w in flow.trainable_weights if w.path.endswith("kernel")]
+    assert TINY.multiplications == sum(math.prod(w.shape) for w in kernels)
+
+
+def test_contenders_take_turns(monkeypatch, capsys):
+    """With threads in place of processes."""
+    monkeypatch.setattr(
+        _speed_cases.multiprocessing, "get_context", lambda _: multiprocessing.dummy
+    )
+    turns = []
+
+    def flow(case, entry):
+        if entry.precision == "tf32":
+            raise MemoryError("out of it\nand more")
+        return _speed_cases.Contender(
+            train=lambda n: turns.append((entry.method, n)), device=lambda: "GPU:1"
+        )
+
+    methods = {"zuko": flow, "flowjax": flow}
+    monkeypatch.setattr(_speed_cases, "METHODS", methods)
+    monkeypatch.setattr(_speed_cases, "set_precision", lambda entry: None)
+    who = [_speed_cases.Entry("zuko"), _speed_cases.Entry("flowjax")]
+    failing = _speed_cases.Entry("zuko", "tf32")
+    found = _speed_cases.measure(TINY, [*who, failing], 2)
+    assert turns == [("zuko", TINY.steps), ("flowjax", TINY.steps)] * 3
+    for entry in who:
+        assert list(found[entry].rates) == ["train"]
+        assert len(found[entry].rates["train"]) == 2
+        assert found[entry].device == "GPU:1"
+    assert found[failing].error == "MemoryError: out of it"
+    assert "MemoryError" in capsys.readouterr().err
 
 
 def test_the_table_of_rates():
@@ -312,3 +359,157 @@ def test_the_table_of_rates():
     }
     lines = speed.table(speed.CASES["real_nvp_2d"], rates).splitlines()
     assert "| ours | 200 | 2.00 | 4 | 2.00 |  |  |" in lines
+    told = speed.page([{"case": "real_nvp_2d", "rates": rates}], (1.23, 2.34))
+    assert "starts\n1.2 s after" in told and "after 2.3 s" in told
+
+
+@pytest.mark.slow
+def test_the_first_steps_of_a_process():
+    begin, end = speed.first_steps(1)
+    assert 0 < begin < end
+
+
+# GPU
+
+
+def test_the_gpu_benchmark_runs_on_a_cpu(tmp_path, monkeypatch, capsys):
+    """A run as from the command line, of one flow, with a thread for each process."""
+    monkeypatch.setattr(
+        _speed_cases.multiprocessing, "get_context", lambda _: multiprocessing.dummy
+    )
+    monkeypatch.setattr(gpu, "seen", lambda: ["TensorFlow 2 built for CUDA none"])
+    shutil.copy(_harness.DOCS / "gpu.md", tmp_path)
+    monkeypatch.setattr(_harness, "DOCS", tmp_path)
+    words = ["--cases", "real_nvp_2d", "--batches", "small", "--methods", "ours"]
+    gpu.main(gpu.arguments([*words, "--rounds", "1", "--write"]))
+
+    assert "sees no GPU" in capsys.readouterr().out
+    found = json.loads((tmp_path / "gpu.json").read_text())["results"]
+    assert set(found["matrices"]) == {"float32", "mixed"}
+    (flow,) = found["flows"]
+    settings = [(m["precision"], m["xla"]) for m in flow["measured"]]
+    assert settings == [(p, xla) for p in ("float32", "mixed") for xla in (False, True)]
+    for measured in flow["measured"]:
+        assert not measured["error"] and measured["device"] == "CPU:0"
+        assert set(measured["rates"]) == {"train", "log_prob", "sample"}
+    page = (tmp_path / "gpu.md").read_text(encoding="utf-8")
+    assert "**Measured on a CPU only**" in page
+    assert "| ours | mixed bfloat16 | yes | CPU:0 |" in page
+
+
+def test_peers_on_another_device_are_no_peers():
+    case = _speed_cases.CASES["real_nvp_2d"]
+    rates = {"train": [100.0], "log_prob": [2000.0], "sample": [1000.0]}
+
+    def measured(factor, device):
+        faster = {task: [factor * rate[0]] for task, rate in rates.items()}
+        return _speed_cases.Measured(faster, device)
+
+    found = {
+        _speed_cases.Entry("ours", "tf32", True): measured(3, "GPU:0 (some)"),
+        _speed_cases.Entry("zuko", "tf32"): measured(1, "GPU:0 (some)"),
+        _speed_cases.Entry("flowjax", "tf32"): measured(9, "CPU:0"),
+        _speed_cases.Entry("zuko", "float32"): _speed_cases.Measured(error="No memory"),
+    }
+    most = 6 * case.batch_size * case.multiplications * 3000.0
+    ours, zuko, flowjax, failed = gpu.table(
+        case, found, {"tf32": most}, "GPU"
+    ).splitlines()[-4:]
+    assert ours.startswith(
+        "| ours | float32, TF32 on | yes | GPU:0 | 300 | 3.00 | 10.0 | 6 | 3.00 |"
+    )
+    assert "| GPU:0 | 100 | 1.00 |" in zuko
+    assert "| CPU:0 | 900 |  |" in flowjax
+    assert "No memory" in failed
+
+
+def test_precisions_are_compared(tmp_path, monkeypatch):
+    shutil.copy(_harness.DOCS / "gpu.md", tmp_path)
+    monkeypatch.setattr(_harness, "DOCS", tmp_path)
+    for name, value in {"RECIPES": ("real_nvp",), "DENSITIES": ("two_moons",)}.items():
+        monkeypatch.setattr(mixed_precision, name, value)
+    monkeypatch.setattr(mixed_precision, "FRESH", 2000)
+    mixed_precision.main(
+        mixed_precision.arguments(["--steps", "8", "--seeds", "1", "--write"])
+    )
+    page = (tmp_path / "gpu.md").read_text(encoding="utf-8")
+    assert "| `real_nvp` | two_moons | 0 |" in page
+    assert gpu.BEGIN in page and "after 8 steps of 250" in page
+
+
+# Scaling
+
+
+def test_exponents_are_those_of_the_upper_half():
+    sizes = [1, 2, 4, 8, 16]
+    assert scaling.exponent(sizes, [9, 9, 4**1.5, 8**1.5, 16**1.5]) == pytest.approx(
+        1.5
+    )
+
+
+def test_what_grows_too_fast_is_marked():
+    slow = [{"size": n, "training": n, "log_prob": n, "sample": n} for n in (2, 4, 8)]
+    fast = [{**row, "sample": row["size"] ** 2} for row in slow]
+    assert "too fast" not in scaling.shown("layers", slow)
+    assert "| exponent | 1.00 | 1.00 | **2.00, too fast** |" in scaling.shown(
+        "layers", fast
+    )
+    assert "| exponent | 1.00 | 1.00 | 2.00 |" in scaling.shown("maf", fast)
+
+
+def options_of(monkeypatch, tmp_path, **given):
+    """Those of a run that writes into a copy of docs/."""
+    shutil.copy(_harness.DOCS / "scaling.md", tmp_path)
+    (tmp_path / "figures").mkdir()
+    monkeypatch.setattr(_harness, "DOCS", tmp_path)
+    return argparse.Namespace(write=True, rounds=1, **given)
+
+
+def test_costs_are_measured_and_written(tmp_path, monkeypatch):
+    small = {
+        name: dataclasses.replace(
+            scaling.TABLES[name],
+            values=(2, 3, 4),
+            setting=lambda n, asked=scaling.TABLES[name].setting: dataclasses.replace(
+                asked(n), steps=2, per=2
+            ),
+        )
+        for name in ("layers", "batch")
+    }
+    monkeypatch.setattr(scaling, "TABLES", small)
+    options = options_of(monkeypatch, tmp_path, tables=list(small))
+    scaling.measure_tables(options)
+    results = json.loads((tmp_path / "scaling.json").read_text())["results"]
+    assert [row["size"] for row in results["layers"]] == [2, 3, 4]
+    for row in results["layers"]:
+        assert min(row["training"], row["log_prob"], row["sample"]) > 0
+    assert set(results["batch"][0]) == {"size", "training"}
+    page = (tmp_path / "scaling.md").read_text()
+    assert "### Layers" in page and "### Rows a step" in page
+    assert page.count(scaling.END) == 2
+
+
+def test_memory_is_watched_while_rows_are_streamed(tmp_path, monkeypatch):
+    monkeypatch.setattr(_memory, "SHARD", 20_000)
+    options = options_of(
+        monkeypatch,
+        tmp_path,
+        memory=tmp_path / "shards",
+        rows=70_000,
+        width=3,
+        batch_size=500,
+    )
+    scaling.measure_memory(options)
+    sizes = [len(np.load(path)) for path in sorted(options.memory.iterdir())]
+    assert sizes == [20_000, 20_000, 20_000, 10_000]
+    found = json.loads((tmp_path / "scaling_memory.json").read_text())
+    assert found["rows"] == 70_000 and found["rows_mb"] == pytest.approx(0.8, abs=0.01)
+    assert -100 < found["growth_mb"] < 100
+    assert 0 < found["nats_above_entropy"] < 0.5
+    assert (tmp_path / "figures" / "scaling_memory.png").stat().st_size > 1000
+    assert "70,000 rows of 3 columns" in (tmp_path / "scaling.md").read_text()
+    monkeypatch.setattr(
+        _memory.shutil, "disk_usage", lambda folder: argparse.Namespace(free=1000)
+    )
+    with pytest.raises(OSError, match="has room for 1,000 bytes"):
+        _memory.generate(tmp_path / "others", 70_000, 3)

@@ -298,6 +298,10 @@ def test_a_users_network_conditions_the_coupling():
         (lambda: ShiftAndCube(1.0, -1), "index of a coordinate"),
         (lambda: MixtureCDF(0), "whole number ≥ 1"),
         (lambda: Rotation2D(seed=-1), "whole number ≥ 0"),
+        (lambda: Rotation2D([0.1, 0.2]), "`angle` must be one finite number"),
+        (lambda: Rotation2D(tf.Variable([0.1])), "`angle` must be one finite number"),
+        (lambda: ShiftAndCube(math.nan), "`coefficient` must be one finite number"),
+        (lambda: ShiftAndCube("1"), "`coefficient` must be one finite number"),
     ],
 )
 def test_wrong_arguments_raise_what_is_wrong(make, message):

@@ -137,6 +137,7 @@ def test_metrics_say_how_the_fit_was_made(fitted):
     assert metrics["epochs"] == 3
     assert 1 <= metrics["best_epoch"] <= 3
     assert metrics["seconds"] > 0
+    assert metrics["device"].startswith(("CPU:0", "GPU:0"))
     assert metrics["options"]["hidden"] == [8]
     assert metrics["versions"]["tensorflow"] == tf.__version__
     assert set(metrics["versions"]) == {
@@ -265,6 +266,8 @@ FIT_MISTAKES = {
     "rate": (["two_moons", "--learning-rate", "nan"], "must be a number > 0"),
     "seed": (["two_moons", "--seed", "-1"], "must be a whole number in 0.."),
     "dtype": (["two_moons", "--dtype", "float16"], "invalid choice: 'float16'"),
+    "device": (["two_moons", "--device", "tpu"], "must be cpu, gpu or gpu:N"),
+    "no such device": (["two_moons", "--device", "gpu:99"], "here, only cpu"),
     "key": (["two_moons", "--key", "x"], "--key is for .npz files"),
     "option": (["two_moons", "--epoch-count", "3"], "--epoch-count"),
 }
@@ -352,18 +355,28 @@ def test_numpy_files_are_read(tmp_path):
         np.testing.assert_array_equal(table.points, expected)
 
 
+def npy_of(shape):
+    """A file that says it holds an array of this shape, and holds none."""
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
         (np.zeros(3), "shape (n, d)"),
         (np.zeros((3, 2, 2)), "shape (n, d)"),
-        (np.zeros((0, 2)), "at least one point"),
+        (np.zeros((0, 2)), "holds no rows"),
         (np.array([["a", "b"]]), "must hold real numbers"),
         (np.array([[1 + 1j]]), "must hold real numbers"),
         (np.array([[1.0, np.inf]]), "1 of 1 rows"),
         (np.array([[object()]]), "not a readable .npy file"),
         (b"", "not a readable .npy file"),
         (b"nonsense", "not a readable .npy file"),
+        (npy_of("(10**15, 2)"), "not a readable .npy file"),
+        (npy_of("(1000000000000000, 2)"), "not a readable .npy file"),
+        (npy_of(f"({10**30}, 2)"), "not a readable .npy file"),
+        (npy_of("((("), "not a readable .npy file"),
     ],
 )
 def test_fit_refuses_npy(tmp_path, capsys, content, expected):
@@ -399,6 +412,8 @@ def test_sample(model, tmp_path, capsys):
         read = _tables.read(tmp_path / name).points.astype(np.float32)
         np.testing.assert_array_equal(read, points)
     assert (tmp_path / "points.csv").read_text() == told
+    assert run("sample", model, "-n", 7, "--seed", 3, "--device", "cpu") == 0
+    assert capsys.readouterr().out == told
     assert run("sample", model, "-n", 7, "--seed", 4) == 0
     assert capsys.readouterr().out != told
 
@@ -524,8 +539,8 @@ def write_damaged_weights(model, path):
 @pytest.mark.parametrize(
     ("write", "expected"),
     [
-        (write_text, "not a zip file"),
-        (write_half, "not a zip file"),
+        (write_text, "is not a whole flow file: it is cut short"),
+        (write_half, "is not a whole flow file: it is cut short"),
         (write_other_zip, "no item named 'config.json'"),
         (write_damaged_config, "Expecting property name"),
         (write_config_of_another_kind, "'list' object"),

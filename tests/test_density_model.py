@@ -120,14 +120,15 @@ def test_metrics_see_no_rows_that_only_fill_up(monkeypatch):
 
 def test_xla_where_there_are_steps_enough(monkeypatch):
     losses = []
-    for limit in (np.inf, 0):
-        monkeypatch.setattr(density_model, "_FLOPS_FOR_XLA", limit)
+    for fit, step in ((np.inf, 0), (0, np.inf), (0, 0)):
+        monkeypatch.setattr(density_model, "_FLOPS_FOR_XLA", fit)
+        monkeypatch.setattr(density_model, "_STEP_FLOPS_FOR_XLA", step)
         model = flow()
         model.compile("adam")
         keras.utils.set_random_seed(0)
         losses.append(model.fit(points(), epochs=2, verbose=0).history["loss"])
-        assert model._gradients.jit_compile == (limit == 0)
-    np.testing.assert_allclose(*losses, atol=1e-4)
+        assert model._gradients.jit_compile == (fit == step == 0)
+    np.testing.assert_allclose(losses[0], losses[2], atol=1e-4)
 
 
 # Steps at once
@@ -177,6 +178,13 @@ def test_a_callback_sees_each_batch():
         assert model.steps_per_execution == 1
     assert batches.seen == 10
     assert seen == list(range(10))
+
+
+def test_what_is_no_callback():
+    model = flow()
+    model.compile("adam")
+    with pytest.raises(TypeError, match=r"must be Keras callbacks\. Received: 'stop'"):
+        model.fit(points(), callbacks=["stop"])
 
 
 def test_steps_that_were_asked_for(tmp_path):

@@ -95,6 +95,9 @@ class TestComposition:
             [tfb.ScaleMatvecTriL(np.eye(2, dtype="float32"))],
             [tfb.Sigmoid(), tfb.Permute([1, 0])],
             [tfb.Invert(tfb.Chain([tfb.Exp(), tfb.Scale([1.0, 2.0])]))],
+            [tfb.Chain([tfb.Scale([2.0]), tfb.Shift([1.0, 2.0])])],
+            [tfb.Blockwise([tfb.Exp(), tfb.Identity()], block_sizes=[1, 1])],
+            [tfb.Shift([1.0, 2.0]), tfb.LambertWTail(0.0, 1.0, tailweight=0.1)],
         ],
     )
     def test_event_size_is_read_off_the_bijectors(self, bijectors):
@@ -316,6 +319,9 @@ class TestFit:
             (pd.DataFrame({"a": ["u", "v"], "b": [1, 2]}), TypeError, "such as 'u'"),
             ([[1.0, 2.0], [3.0]], ValueError, "unequal lengths"),
             (np.zeros((3, 2), complex), TypeError, "real numbers"),
+            (np.array([["1", "2"]], dtype=object), TypeError, "such as '1'"),
+            (np.array([[1, 10**400]], dtype=object), TypeError, "real numbers"),
+            (np.ma.masked_equal([[1.0, 0.0]], 0.0), ValueError, "masked entries"),
         ],
     )
     def test_bad_data_stop_at_the_door(self, data, kind, message):
@@ -339,6 +345,24 @@ class TestFit:
             flow.fit(tf.data.Dataset.from_tensors((x, x)), verbose=0)
         with pytest.raises(ValueError, match="`sample_weight` must be 200"):
             flow.fit(x, sample_weight=np.ones(7))
+
+
+def test_parts_of_a_chain_learn_the_width_that_tfp_loses():
+    """In a graph, TFP's spline of width 1 gives points of unknown width."""
+    spline = tfb.RationalQuadraticSpline(
+        bin_widths=np.full([1, 2], 2.0, "float32"),
+        bin_heights=np.full([1, 2], 2.0, "float32"),
+        knot_slopes=np.full([1, 1], 0.8, "float32"),
+        range_min=-2.0,
+    )
+    part = tfpf.bijectors.MaskedAutoregressive(hidden=(4,), seed=0)
+    flow = tfpf.Flow([tfb.Chain([part, spline])], event_size=1)
+    assert part.trainable_variables and flow.trainable_variables
+    x = np.linspace(-1.0, 1.0, 5, dtype="float32")[:, None]
+    z = flow.distribution.bijector.inverse(x)
+    np.testing.assert_allclose(
+        flow.distribution.bijector.forward(tf.identity(z)), x, atol=1e-5
+    )
 
 
 class TestDensity:

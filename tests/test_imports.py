@@ -8,14 +8,16 @@ PACKAGE = Path(__file__).parents[1] / "tfp_flows"
 # Each may import those before it. Leaves may use a Flow, and nothing uses them but
 # the command line.
 LAYERS = [
-    {"_checks", "_clock", "_files"},
+    {"_checks", "_clock", "_devices", "_files", "_replicas", "_workers"},
+    {"_chunked", "_row_files"},
     {"serialization", "networks"},
     {"bijectors"},
     {"bases"},
     {"conditioning"},
     {"adaptation"},
     {"_culprit", "_fused_adam", "_gradients", "_guard", "batches"},
-    {"_checkpoint"},
+    {"_checkpoint", "summaries"},
+    {"streams"},
     {"composition", "tracking", "data", "stages", "exporting"},
     {"density_model"},
     {"flow"},

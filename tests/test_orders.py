@@ -1,7 +1,6 @@
 """Orders are compared fairly, ranked by what was held out, and judged with errors."""
 
 import ast
-import io
 import math
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-from matplotlib import pyplot
+from figures import save
 from matplotlib.figure import Figure
 
 import tfp_flows as tfpf
@@ -18,12 +17,7 @@ from tfp_flows.orders import FittedOrder, OrderComparison, _as_orders, _ranked
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
-
-@pytest.fixture(autouse=True)
-def no_pyplot_figures():
-    before = pyplot.get_fignums()
-    yield
-    assert pyplot.get_fignums() == before
+pytestmark = pytest.mark.usefixtures("no_pyplot_figures")
 
 
 # exp(2 z), z normal, is a scale before an exponential: the given order is wrong.
@@ -284,12 +278,6 @@ def test_fits_cannot_be_changed():
 
 
 # .plot()
-
-
-def save(figure):
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
 
 
 def test_the_ranking_stands_beside_the_densities(lognormal):

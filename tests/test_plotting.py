@@ -1,7 +1,6 @@
 """Pictures hold the right data, names and limits, and can be saved and read."""
 
 import ast
-import io
 import itertools
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from figures import save
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -31,6 +31,8 @@ from tfp_flows.plotting._style import base_colors
 from tfp_flows.plotting.stages import composed
 
 tfb, tfd = tfp.bijectors, tfp.distributions
+
+pytestmark = pytest.mark.usefixtures("no_pyplot_figures")
 
 FORMATS = ["png", "svg", "pdf"]
 
@@ -62,19 +64,6 @@ def flow1():
 @pytest.fixture(scope="module")
 def flow5():
     return tfpf.Flow([tfb.Scale(2.0), tfb.Tanh()], event_size=5)
-
-
-@pytest.fixture(autouse=True)
-def no_pyplot_figures():
-    before = pyplot.get_fignums()
-    yield
-    assert pyplot.get_fignums() == before
-
-
-def save(figure, kind="png"):
-    file = io.BytesIO()
-    figure.savefig(file, format=kind)
-    return file.getvalue()
 
 
 def titles(figure):

@@ -1,13 +1,12 @@
 """Pair plots, marginals and image sheets show the right numbers, rightly named."""
 
-import io
 import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow_probability as tfp
-from matplotlib import pyplot
+from figures import assert_apart, save
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -18,6 +17,8 @@ from tfp_flows.plotting.images import _GAP
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
+pytestmark = pytest.mark.usefixtures("no_pyplot_figures")
+
 
 class Normal:
     """Standard normal samples, and nothing else: all that a picture needs."""
@@ -27,32 +28,6 @@ class Normal:
 
     def sample(self, n, seed):
         return np.random.default_rng(seed).normal(size=(n, self.event_size))
-
-
-@pytest.fixture(autouse=True)
-def no_pyplot_figures():
-    before = pyplot.get_fignums()
-    yield
-    assert pyplot.get_fignums() == before
-
-
-def save(figure):
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
-
-
-def assert_apart(figure):
-    figure.draw_without_rendering()
-    boxes = [ax.get_tightbbox() for ax in figure.axes]
-    boxes += [text.get_window_extent() for text in figure.texts]
-    for a, b in itertools.combinations(boxes, 2):
-        width = min(a.x1, b.x1) - max(a.x0, b.x0)
-        height = min(a.y1, b.y1) - max(a.y0, b.y0)
-        assert min(width, height) <= 1, (a, b)
-    for box in boxes:
-        assert box.x0 >= -1 and box.y0 >= -1
-        assert box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
 
 
 def data(size, n=300):

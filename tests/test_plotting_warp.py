@@ -1,12 +1,9 @@
 """Pictures of a bijector, a stage and a line hold the right maps and densities."""
 
-import io
-import itertools
-
 import numpy as np
 import pytest
 import tensorflow_probability as tfp
-from matplotlib import pyplot
+from figures import assert_apart, save
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -23,6 +20,8 @@ from tfp_flows.plotting import (
 from tfp_flows.plotting._style import DIVERGING
 
 tfb, tfd = tfp.bijectors, tfp.distributions
+
+pytestmark = pytest.mark.usefixtures("no_pyplot_figures")
 
 
 @pytest.fixture(scope="module")
@@ -48,31 +47,6 @@ def flow1():
 @pytest.fixture(scope="module")
 def flow5():
     return tfpf.Flow([tfb.Scale([1.0, 2.0, 3.0, 4.0, 5.0]), tfb.Tanh()])
-
-
-@pytest.fixture(autouse=True)
-def no_pyplot_figures():
-    before = pyplot.get_fignums()
-    yield
-    assert pyplot.get_fignums() == before
-
-
-def save(figure):
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
-
-
-def assert_apart(figure):
-    figure.draw_without_rendering()
-    boxes = [ax.get_tightbbox() for ax in figure.axes]
-    for a, b in itertools.combinations(boxes, 2):
-        width = min(a.x1, b.x1) - max(a.x0, b.x0)
-        height = min(a.y1, b.y1) - max(a.y0, b.y0)
-        assert min(width, height) <= 1, (a, b)
-    for box in boxes:
-        assert box.x0 >= -1 and box.y0 >= -1
-        assert box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
 
 
 # plot_warp

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from finite_differences import check_gradients
 
+from tfp_flows.bijectors import rational_quadratic
 from tfp_flows.bijectors.rational_quadratic import spline, steering_size
 
 BINS, POINTS = 4, 4
@@ -61,3 +62,13 @@ def test_zeros_make_the_identity(circular, invert):
     y, log_slope = spline(x, 0.0 * raw, circular=circular, invert=invert)
     np.testing.assert_allclose(y, x, atol=1e-15)
     np.testing.assert_allclose(log_slope, 0.0, atol=1e-14)
+
+
+def test_a_gpu_gets_the_same_bins(monkeypatch):
+    x, raw = start(circular=False)
+    expected = spline(x, raw, circular=False, invert=False)
+    monkeypatch.setattr(rational_quadratic, "has_gpu", lambda: True)
+    for one, other in zip(
+        spline(x, raw, circular=False, invert=False), expected, strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-12)

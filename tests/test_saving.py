@@ -183,6 +183,26 @@ def test_weights_files(fitted, tmp_path):
     np.testing.assert_array_equal(other.log_prob(x), flow.log_prob(x))
 
 
+def test_numbers_of_numpy_stay_numbers(tmp_path):
+    """TFP takes bijectors for equal by them, and then need not invert what it made."""
+    low, high = np.float64(-1), np.float64(1)
+    flow = tfpf.Flow(
+        [tfb.Sigmoid(low, high), tfb.Invert(tfb.Sigmoid(low, high))],
+        event_size=2,
+        dtype="float64",
+    )
+    flow.save(tmp_path / "flow.keras")
+    loaded = keras.models.load_model(tmp_path / "flow.keras")
+    first, second = loaded.bijectors
+    assert first.parameters["low"] == low
+    assert type(first.parameters["low"]) is np.float64
+    assert hash(first) == hash(second.bijector) and first == second.bijector
+    x = np.random.default_rng(0).normal(size=(6, 2))
+    np.testing.assert_array_equal(
+        loaded.distribution.log_prob(x), flow.distribution.log_prob(x)
+    )
+
+
 def test_two_layers_of_one_network_share_it(tmp_path):
     network = keras.Sequential([keras.layers.Dense(4, "tanh")])
     flow = tfpf.Flow(
@@ -368,6 +388,30 @@ def test_truncated_files_are_refused(fitted, tmp_path):
         (tmp_path / "cut.keras").write_bytes(whole[:size])
         with pytest.raises((ValueError, OSError, zipfile.BadZipFile)):
             keras.models.load_model(tmp_path / "cut.keras")
+
+
+@pytest.mark.parametrize("load", ["load_model", "load_weights"])
+def test_a_flipped_bit_in_the_weights_is_noticed(load, tmp_path):
+    # Large enough for Keras to read it in pieces.
+    flow = tfpf.Flow([AffineCoupling(hidden=(150, 150), seed=0)], event_size=2)
+    path = tmp_path / "flow.keras"
+    flow.save(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x40
+    path.write_bytes(content)
+    with pytest.raises((ValueError, zipfile.BadZipFile), match=r"checksum|CRC"):
+        if load == "load_model":
+            keras.models.load_model(path)
+        else:
+            flow.load_weights(path)
+
+
+def test_a_compiled_flow_is_loaded_ready_to_fit(tmp_path):
+    flow = tfpf.Flow([AffineCoupling(hidden=(4,), seed=0)], event_size=2)
+    flow.compile("adam")
+    flow.save(tmp_path / "flow.keras")
+    loaded = keras.models.load_model(tmp_path / "flow.keras")  # and nothing is warned
+    assert len(loaded.optimizer.variables) == len(flow.optimizer.variables)
 
 
 def test_files_are_written_whole_or_not_at_all(fitted, tmp_path, monkeypatch):

@@ -1,11 +1,11 @@
 """A fit that survives: its whole state in one file, from which it goes on."""
 
+import io
 import json
 import shutil
 import time
 import warnings
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows._files import CHECKPOINT, beside
+from tfp_flows._workers import Workers
 from tfp_flows.batches import Order
 
 __all__ = ["Checkpoint"]
@@ -31,13 +32,16 @@ class Checkpoint(keras.callbacks.Callback):
     The state is that of the weights, the optimizer and its schedule, the random
     generators of layers, the seed of the rows' order, the history, and of every other
     callback those attributes that are plain data and have changed since training began.
-    The file takes the place of the one before in one step.
+    The file takes the place of the one before in one step. Of several workers, the
+    chief alone reads and writes it, and tells the others.
 
     Args:
       folder: where `checkpoint.npz` is, or will be.
       order: the order of the rows, or None.
       others: the callbacks that train along.
-      points: the points that are fitted, or None: a file of other points is refused.
+      mark: numbers that tell the points that are fitted from others, or None: a file
+        of other points is refused.
+      workers: that train together.
     """
 
     def __init__(
@@ -45,29 +49,34 @@ class Checkpoint(keras.callbacks.Callback):
         folder: Path,
         order: Order | None,
         others: Sequence[keras.callbacks.Callback],
-        points: np.ndarray | None,
+        mark: list[int] | None,
+        workers: Workers,
     ) -> None:
         super().__init__()
         self.path = Path(folder) / CHECKPOINT
         self._order, self._others = order, list(others)
-        self._data = None if points is None else _mark(points)
+        self._data, self._workers = mark, workers
         self._cannot_write = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Goes on from the file, if there is one."""
-        for left in self.path.parent.glob(".tfp_flows-*"):  # by a fit that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        self._epoch = 0
+        self._epoch = self._saved = 0
         self._past: dict[str, Any] | None = None
         self._fresh = [_plain(callback) for callback in self._others]
-        self._next = -np.inf
-        if self.path.exists():
-            self._load()
-        else:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with beside(self.path) as temporary:  # fails now, not after an epoch
-                self._write(temporary)
-            self._saved = self._epoch
+        self._next = -np.inf if self._workers.is_chief else np.inf
+        content = b""
+        if self._workers.is_chief:
+            for left in self.path.parent.glob(".tfp_flows-*"):  # by one that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            if self.path.exists():
+                content = self.path.read_bytes() or b"\0"  # of no length, but there
+            else:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with beside(self.path) as temporary:  # fails now, not after an epoch
+                    self._write(temporary)
+        content = self._workers.from_chief(content)
+        if content:
+            self._load(content)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Gives Keras's history its past, once it has begun a new one."""
@@ -85,7 +94,8 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Writes the last state: a fit that has ended is not repeated."""
         self.on_epoch_begin(self._epoch)  # where there was none
-        self._save()
+        if self._workers.is_chief:
+            self._save()
 
     def leave_best(self) -> str:
         """Saves the model as it is, and returns what to tell who has interrupted it."""
@@ -150,8 +160,8 @@ class Checkpoint(keras.callbacks.Callback):
         with path.open("wb") as file:
             np.savez(file, **arrays)
 
-    def _load(self) -> None:
-        arrays, told = _read(self.path)
+    def _load(self, content: bytes) -> None:
+        arrays, told = _read(self.path, content)
         variables = self._variables()
         mine = {name: v.shape for name, v in variables.items()}
         theirs = {n: v.shape for n, v in arrays.items() if not n.startswith(_OTHERS)}
@@ -178,11 +188,11 @@ class Checkpoint(keras.callbacks.Callback):
         self.model._initial_epoch = most if told["stopped"] else told["epoch"]
 
 
-def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _read(path: Path, content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
-        if not zipfile.is_zipfile(path):  # NumPy would leave it open
+        if not zipfile.is_zipfile(io.BytesIO(content)):  # NumPy would try others
             raise zipfile.BadZipFile("it is cut short, or no checkpoint")
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = dict(file)
         return arrays, json.loads(arrays.pop("told").tobytes())
     except Exception as error:  # what a damaged zip raises is of many kinds
@@ -190,11 +200,6 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             f"{path} is not a whole checkpoint ({type(error).__name__}: {error}). "
             "Remedy: delete it to start anew."
         ) from error
-
-
-def _mark(points: np.ndarray) -> list[int]:
-    """Returns what tells these points from others."""
-    return [*points.shape, zlib.crc32(np.ascontiguousarray(points))]
 
 
 # Plain data of callbacks

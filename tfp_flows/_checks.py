@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_points", "as_seed", "pick", "positive_int", "size"]
+__all__ = ["as_points", "as_seed", "pick", "positive_int", "positive_size", "size"]
+
+_MOST = 2**24  # of anything that is a length of weights
+_TEXT = (str, bytes)  # which NumPy would read as numbers where it can
 
 
 def as_points(
@@ -30,6 +33,11 @@ def as_points(
       TypeError: `x` holds something other than real numbers.
       ValueError: `x` has the wrong width, no rows, or NaN or infinite entries.
     """
+    if np.ma.is_masked(x):
+        raise ValueError(
+            f"`{name}` must have no masked entries. Received "
+            f"{np.ma.count_masked(x)}. Remedy: drop or fill such rows."
+        )
     try:
         points = np.asarray(x)
     except ValueError as error:  # ragged nested lists
@@ -37,10 +45,10 @@ def as_points(
             f"`{name}` must be an array of shape (..., "
             f"{event_size or 'event_size'}). Received rows of unequal lengths."
         ) from error
-    if points.dtype == object:
+    if points.dtype == object and not any(isinstance(v, _TEXT) for v in points.flat):
         try:
             points = points.astype(np.float64)
-        except (TypeError, ValueError):
+        except (OverflowError, TypeError, ValueError):
             pass
     if points.dtype.kind not in "fiub":
         raise TypeError(
@@ -113,13 +121,17 @@ def as_seed(seed: int | None) -> int:
 
 
 def size(value: Any, name: str) -> int:
-    """Returns `value` as a Python int of at least 0.
+    """Returns `value` as a Python int of at least 0 that weights can be made for.
+
+    Without an upper end, a number in a file that came to harm would fill the memory.
 
     Raises:
-      ValueError: it is not a whole number, or negative.
+      ValueError: it is not a whole number, negative, or beyond 2²⁴.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
         raise ValueError(f"`{name}` must be a whole number ≥ 0. Received: {value!r}.")
+    if value > _MOST:
+        raise ValueError(f"`{name}` must be at most {_MOST:,}. Received: {value:,}.")
     return int(value)
 
 
@@ -132,3 +144,12 @@ def positive_int(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"`{name}` must be a whole number ≥ 1. Received: {value!r}.")
     return int(value)
+
+
+def positive_size(value: Any, name: str) -> int:
+    """Returns `value` as `size` does, of at least 1.
+
+    Raises:
+      ValueError: it is not a whole number, less than 1, or beyond 2²⁴.
+    """
+    return size(positive_int(value, name), name)

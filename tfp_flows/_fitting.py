@@ -20,7 +20,10 @@ import numpy as np
 from tfp_flows import _checks, _files, _tables
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from tfp_flows import Flow
+    from tfp_flows.streams import Stream
 
 __all__ = ["SAMPLES", "STEPS", "TRAIN", "fit", "standard_error", "version"]
 
@@ -49,20 +52,26 @@ def fit(options: argparse.Namespace) -> None:
       ValueError: the source or an option cannot be used.
       FloatingPointError: the fit diverged.
     """
-    data = _data(options)
-    with _staged(options.out) as folder, _resumable(options):
-        import keras
+    from tfp_flows import _devices
+    from tfp_flows._workers import Workers
 
-        keras.utils.set_random_seed(options.seed)
-        flow = _flow(data, options)
+    strategy = _strategy(options.strategy)  # TensorFlow makes one first or not at all
+    data = _data(options)
+    if not Workers(strategy).is_chief:  # it helps; the chief leaves the files
+        options.quiet = True
+        _fitted(data, options, strategy)
+        return
+    with _staged(options.out) as folder, _resumable(options):
         start = time.perf_counter()
-        history = _train(flow, data, options)
+        flow, history = _fitted(data, options, strategy)
         metrics = {
             **_judge(flow, data),
             "training_points": len(data.train),
             "epochs": len(history["val_loss"]),
             "best_epoch": int(np.nanargmin(history["val_loss"])) + 1,
             "seconds": round(time.perf_counter() - start, 2),
+            "device": _devices.describe(w.value for w in flow.weights),
+            "replicas": strategy.num_replicas_in_sync,
             "source": options.source,
             "columns": data.columns,
             "seed": options.seed,
@@ -126,7 +135,7 @@ def _resumable(options: argparse.Namespace) -> Iterator[None]:
 class _Data:
     """What a flow learns from, is watched on meanwhile, and is judged by."""
 
-    train: np.ndarray
+    train: "np.ndarray | Stream"
     validation: np.ndarray
     held_out: np.ndarray
     columns: list[str]
@@ -135,34 +144,74 @@ class _Data:
 
 def _data(options: argparse.Namespace) -> _Data:
     seeds = np.random.SeedSequence(options.seed).spawn(3)
-    if Path(options.source).suffix.lower() in _tables.READABLE:
+    path = Path(options.source)
+    if path.suffix.lower() in _tables.READABLE or (
+        path.is_dir() and not _is_density(options.source)
+    ):
         return _data_of_file(options, seeds[0])
     return _data_of_density(options, seeds)
+
+
+def _is_density(name: str) -> bool:
+    from tfp_flows import densities
+
+    return name in densities.names()
 
 
 def _data_of_file(options: argparse.Namespace, seed: Any) -> _Data:
     """Returns random tenths of the rows for validation and as held out."""
     if options.samples is not None or options.parameter:
         raise ValueError("--samples and --parameter are for densities, not for files.")
-    table = _tables.read(Path(options.source), key=options.key)
+    path = Path(options.source)
+    if options.stream or (options.key is None and _tables.is_large(path)):
+        return _data_of_stream(options)
+    table = _tables.read(path, key=options.key)
     n = len(table.points)
-    if n < _FEWEST_ROWS:
-        raise ValueError(
-            f"{options.source} must hold at least {_FEWEST_ROWS} rows. Received: {n}."
-        )
+    _check_count(n, options.source)
     points = _checks.as_points(
         table.points, dtype=options.dtype, name=str(options.source)
     )
     rows = np.random.default_rng(seed).permutation(n)
     tenth = n // 10
     held_out, validation, train = np.split(points[rows], [tenth, 2 * tenth])
-    for column, values in zip(table.columns, train.T, strict=True):
-        if values.min() == values.max():
-            raise ValueError(
-                f"{options.source}: column {column!r} is constant in {values.dtype} "
-                f"({values[0]}), so it has no density. Remedy: drop it."
-            )
+    _check_vary(train.min(axis=0), train.max(axis=0), table.columns, options.source)
     return _Data(train, validation, held_out, table.columns)
+
+
+def _data_of_stream(options: argparse.Namespace) -> _Data:
+    """Returns the same of rows that stay in their files, but for bounded numbers."""
+    from tfp_flows.streams import Stream
+
+    if options.key is not None or Path(options.source).suffix.lower() == ".npz":
+        raise ValueError(
+            "--stream is not for .npz files. Remedy: save the array as .npy."
+        )
+    stream = Stream(options.source, dtype=options.dtype, seed=options.seed)
+    _check_count(len(stream), options.source)
+    columns = stream.columns or _tables.names(len(stream.summary.mean))
+    _check_vary(stream.summary.low, stream.summary.high, columns, options.source)
+    few = min(len(stream) // 10, len(stream.summary.sample) // 4)
+    held_out, stream = stream.split(few)
+    validation, stream = stream.split(few)
+    return _Data(stream, validation, held_out, columns)
+
+
+def _check_count(rows: int, source: str) -> None:
+    if rows < _FEWEST_ROWS:
+        raise ValueError(
+            f"{source} must hold at least {_FEWEST_ROWS} rows. Received: {rows}."
+        )
+
+
+def _check_vary(
+    low: np.ndarray, high: np.ndarray, columns: Sequence[str], source: str
+) -> None:
+    for column, least, most in zip(columns, low, high, strict=True):
+        if least == most:
+            raise ValueError(
+                f"{source}: column {column!r} is constant in {low.dtype} "
+                f"({least}), so it has no density. Remedy: drop it."
+            )
 
 
 def _data_of_density(options: argparse.Namespace, seeds: Sequence[Any]) -> _Data:
@@ -170,9 +219,12 @@ def _data_of_density(options: argparse.Namespace, seeds: Sequence[Any]) -> _Data
 
     if options.key is not None:
         raise ValueError("--key is for .npz files, not for densities.")
-    if Path(options.source).suffix or Path(options.source).exists():
+    if options.stream:
+        raise ValueError("--stream is for files, not for densities.")
+    known = _is_density(options.source)
+    if Path(options.source).suffix or (Path(options.source).exists() and not known):
         raise ValueError(
-            "SOURCE must be a density's name or a file that ends in "
+            "SOURCE must be a density's name, a folder or a file that ends in "
             f"{', '.join(_tables.READABLE)}. Received: {options.source!r}."
         )
     density = densities.make(options.source, **dict(options.parameter))
@@ -185,6 +237,45 @@ def _data_of_density(options: argparse.Namespace, seeds: Sequence[Any]) -> _Data
 
 
 # Training
+
+
+def _strategy(name: str | None) -> "tf.distribute.Strategy":
+    """Returns what `--strategy` names, or what goes without saying."""
+    import tensorflow as tf
+
+    if name is None:
+        return tf.distribute.get_strategy()
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    told = os.environ.get("TF_CONFIG", "")
+    try:
+        config = json.loads(told)
+        config["cluster"]["worker"], config["task"]["type"], config["task"]["index"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            "--strategy multiworker needs TF_CONFIG in the environment of every "
+            'worker, such as {"cluster": {"worker": ["host0:2222", "host1:2222"]}, '
+            f'"task": {{"type": "worker", "index": 0}}}}. Received: {told!r}.'
+        ) from error
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (RuntimeError, tf.errors.OpError) as error:
+        raise ValueError(f"--strategy multiworker cannot start: {error}") from error
+
+
+def _fitted(
+    data: _Data, options: argparse.Namespace, strategy: "tf.distribute.Strategy"
+) -> tuple["Flow", dict[str, list[float]]]:
+    """Returns the fitted flow and its history."""
+    import keras
+
+    from tfp_flows._workers import Workers
+
+    keras.utils.set_random_seed(options.seed)
+    with strategy.scope(), Workers(strategy).together():
+        flow = _flow(data, options)
+        history = _train(flow, data, options)
+    return flow, history
 
 
 def _flow(data: _Data, options: argparse.Namespace) -> "Flow":
@@ -222,7 +313,6 @@ def _train(
         batch_size=options.batch_size,
         epochs=epochs,
         validation_data=data.validation,
-        validation_batch_size=4096,
         callbacks=[best],
         checkpoint_dir=options.out / _CHECKPOINT,
         verbose=0 if options.quiet else "auto",
@@ -259,7 +349,7 @@ def standard_error(values: np.ndarray) -> float:
 
 def _chosen(options: argparse.Namespace) -> dict[str, Any]:
     """Returns the options that the result depends on."""
-    elsewhere = ("command", "source", "seed", "out", "quiet", "words")
+    elsewhere = ("command", "source", "seed", "out", "quiet", "strategy", "words")
     return {name: v for name, v in vars(options).items() if name not in elsewhere}
 
 
@@ -303,11 +393,12 @@ def _leave(
         ["epoch", *history],
     )
     if len(data.held_out) >= _FEWEST_JUDGED:
+        is_here = isinstance(data.train, np.ndarray)
         metrics["verdicts"] = report(
             flow,
             data.held_out,
             folder / "report.html",
-            x_train=data.train,
+            x_train=data.train if is_here else data.train.summary.sample,
             names=data.columns,
             history=history,
             entropy=data.entropy,

@@ -8,10 +8,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfp_flows import _devices
+from tfp_flows._replicas import own
+
 __all__ = ["Packing", "fuse"]
 
-# Above so many numbers copying them into one vector costs more than it saves.
-_MOST_PACKED = 2_000_000
+# Above so many numbers copying them into one vector costs more than it saves. A GPU
+# copies in no time, and takes a launch for each operation that this saves.
+_MOST_PACKED, _MOST_PACKED_ON_GPU = 2_000_000, 200_000_000
 
 
 def fuse(optimizer: keras.optimizers.Optimizer) -> None:
@@ -24,14 +28,12 @@ def fuse(optimizer: keras.optimizers.Optimizer) -> None:
     rounding. What it remembers is saved as those vectors.
 
     Left alone are other optimizers and subclasses; `amsgrad`, averages of weights,
-    accumulated gradients, loss scaling and the clipping of single gradients; and
-    models under a strategy of several replicas.
+    accumulated gradients, loss scaling and the clipping of single gradients.
 
     Source: Kingma and Ba (2015), "Adam", algorithm 1 in the form of its section 2.
     """
     fusible = (
         type(optimizer) in (keras.optimizers.Adam, keras.optimizers.AdamW)
-        and not tf.distribute.has_strategy()
         and not optimizer.built
         and not optimizer.amsgrad
         and not optimizer.use_ema
@@ -50,7 +52,9 @@ def _build(optimizer: keras.optimizers.Adam, weights: Sequence[keras.Variable]) 
     if optimizer.built:
         return
     count = sum(math.prod(weight.shape) for weight in weights)
-    if count > _MOST_PACKED or len({weight.dtype for weight in weights}) > 1:
+    on_gpu = _devices.is_gpu(weight.value for weight in weights)
+    most = _MOST_PACKED_ON_GPU if on_gpu else _MOST_PACKED
+    if count > most or len({weight.dtype for weight in weights}) > 1:
         type(optimizer).build(optimizer, weights)
         return
     keras.optimizers.Optimizer.build(optimizer, weights)
@@ -69,7 +73,10 @@ def _apply(
         type(optimizer).apply(optimizer, gradients, weights)
         return
     weights = optimizer.packing.weights if weights is None else weights
-    optimizer.packing.step(optimizer.packing.flat(gradients, weights))
+    gradient = optimizer.packing.flat(gradients, weights)
+    if tf.distribute.has_strategy():  # they are a replica's own
+        gradient = tf.distribute.get_replica_context().all_reduce("SUM", gradient)
+    optimizer.packing.step(gradient)
 
 
 class Packing:
@@ -125,25 +132,34 @@ class Packing:
         optimizer, dtype = self._optimizer, self._dtype
         moved = self._moved
         weights = [w for w, is_in in zip(self.weights, moved, strict=True) if is_in]
+        momentum, velocity, change, iterations = map(
+            own,
+            (self._momentum, self._velocity, self._move, optimizer._iterations.value),
+        )
         if optimizer.global_clipnorm is not None:
             gradient = tf.clip_by_norm(gradient, optimizer.global_clipnorm)
         elif optimizer.clipvalue is not None:
             most = optimizer.clipvalue
             gradient = tf.clip_by_value(gradient, -most, most)
-        optimizer._apply_weight_decay(weights)
-        count = tf.cast(optimizer.iterations + 1, dtype)
+        rate = tf.cast(optimizer.learning_rate, dtype)
+        if optimizer.weight_decay is not None:
+            for weight in filter(optimizer._use_weight_decay, weights):
+                decay = tf.cast(optimizer.weight_decay, dtype)
+                mine = own(weight.value)
+                mine.assign_sub(mine * decay * rate)
+        count = tf.cast(iterations + 1, dtype)
         beta_1, beta_2 = (
             tf.constant(beta, dtype) for beta in (optimizer.beta_1, optimizer.beta_2)
         )
-        past = None if all(moved) else (self._momentum + 0, self._velocity + 0)
-        self._move.assign(tf.zeros_like(gradient))
+        past = None if all(moved) else (momentum + 0, velocity + 0)
+        change.assign(tf.zeros_like(gradient))
         tf.raw_ops.ResourceApplyAdam(
-            var=self._move.handle,
-            m=self._momentum.handle,
-            v=self._velocity.handle,
+            var=change.handle,
+            m=momentum.handle,
+            v=velocity.handle,
             beta1_power=beta_1**count,
             beta2_power=beta_2**count,
-            lr=tf.cast(optimizer.learning_rate, dtype),
+            lr=rate,
             beta1=beta_1,
             beta2=beta_2,
             epsilon=tf.constant(optimizer.epsilon, dtype),
@@ -151,14 +167,13 @@ class Packing:
         )
         if past:  # what has no gradient keeps its moments
             mask = tf.repeat(moved, self._sizes)
-            for moment, before in zip(
-                (self._momentum, self._velocity), past, strict=True
-            ):
+            for moment, before in zip((momentum, velocity), past, strict=True):
                 moment.assign(tf.where(mask, moment, before))
-        moves = tf.split(self._move, self._sizes)
+        moves = tf.split(change, self._sizes)
         for weight, move, has_moved in zip(self.weights, moves, moved, strict=True):
             if has_moved:
-                weight.value.assign_add(tf.reshape(move, weight.shape))
+                mine = own(weight.value)
+                mine.assign_add(tf.reshape(move, weight.shape))
                 if weight.constraint is not None:
-                    weight.assign(weight.constraint(weight))
-        optimizer._iterations.assign_add(1)
+                    mine.assign(weight.constraint(mine))
+        iterations.assign_add(1)

@@ -105,8 +105,6 @@ class Gradients:
 
 
 def parts_of(rows: int) -> int:
-    """Returns into how many parts a batch of so many rows is cut."""
-    if tf.config.list_logical_devices("GPU"):
-        return 1
+    """Returns into how many parts a batch of so many rows is cut on a CPU."""
     cores = len(os.sched_getaffinity(0))
     return max(1, min(cores, _MOST_PARTS, rows // _LEAST_ROWS))

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._replicas import of_joint, own
+
 __all__ = ["Guard", "Slower"]
 
 # So many steps in a row without a finite one, and training goes back to its last good
@@ -45,8 +47,8 @@ class Guard(keras.callbacks.Callback):
     optimizer. The first is explained in a warning. After ten in a row the weights, and
     what the optimizer remembers, go back to the end of the last epoch that was
     finite, and the rate is halved; after three such returns training ends with the best
-    weights so far and a FloatingPointError. Under a strategy of several replicas, one
-    that is not finite contributes nothing to a step.
+    weights so far and a FloatingPointError. Several replicas decide alike: they see the
+    same loss and gradients, those of the whole batch.
 
     Args:
       explain: from the parts of a batch to the number of the first row that is not
@@ -62,8 +64,10 @@ class Guard(keras.callbacks.Callback):
         super().__init__()
         self._explain = explain
         self.rows: np.ndarray | None = None
-        self._skipped = tf.Variable(0, trainable=False)
-        self._in_a_row = tf.Variable(0, trainable=False)
+        # Of 64 bits: those of 32 TensorFlow keeps off a GPU.
+        self._skipped, self._in_a_row = (
+            tf.Variable(0, trainable=False, dtype=tf.int64) for _ in range(2)
+        )
         self._batch: dict[str, tf.Variable] = {}
 
     # Within the compiled step
@@ -83,29 +87,35 @@ class Guard(keras.callbacks.Callback):
         """
         sums = [tf.reduce_sum(g) for g in map(_values, gradients) if g is not None]
         is_finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.add_n(sums))
-        if tf.distribute.has_strategy():  # whose replicas meet, and must not branch
-            gradients = [
-                None if g is None else tf.where(is_finite, g, tf.zeros_like(g))
-                for g in gradients
-            ]
-            optimizer.apply_gradients(zip(gradients, weights, strict=True))
-            return is_finite
+        packing = getattr(optimizer, "packing", None)
 
-        def take() -> tf.Tensor:
-            if getattr(optimizer, "packing", None) is not None:
-                optimizer.packing.step(*gradients)
+        def step() -> None:
+            if packing is not None:
+                packing.step(*gradients)
             else:
                 optimizer.apply_gradients(zip(gradients, weights, strict=True))
-            self._in_a_row.assign(0)
+
+        def take() -> tf.Tensor:
+            if may_branch:
+                step()
+            own(self._in_a_row).assign(0)
             return tf.constant(True)
 
         def skip() -> tf.Tensor:
-            self._skipped.assign_add(1)
-            self._in_a_row.assign_add(1)
+            own(self._skipped).assign_add(1)
+            own(self._in_a_row).assign_add(1)
             for name, kept in self._batch.items():
-                kept.assign(tf.cast(parts[name], kept.dtype))
+                own(kept).assign(tf.cast(parts[name], kept.dtype))
             return tf.constant(False)
 
+        may_branch = packing is not None or not tf.distribute.has_strategy()
+        if not may_branch:  # the replicas meet once more, in Keras's update
+            state = [own(v.value) for v in (*weights, *optimizer.variables)]
+            before = [variable + 0 for variable in state]
+            with of_joint(optimizer):
+                step()
+            for variable, value in zip(state, before, strict=True):
+                variable.assign(tf.where(is_finite, variable, value))
         return tf.cond(is_finite, take, skip)
 
     # Between calls of it
@@ -159,7 +169,7 @@ class Guard(keras.callbacks.Callback):
         if not self._batch:
             self._batch = {
                 name: tf.Variable(
-                    np.zeros([0, size], dtype), shape=[None, size], trainable=False
+                    np.zeros([1, size], dtype), shape=[None, size], trainable=False
                 )
                 for name, size in sizes.items()
             }
@@ -170,7 +180,11 @@ class Guard(keras.callbacks.Callback):
     def _what(self) -> str:
         if not self._batch:
             return "The loss or a gradient of a step is not finite."
-        batch = {name: kept.numpy() for name, kept in self._batch.items()}
+        copies = self.model.distribute_strategy.experimental_local_results
+        batch = {
+            name: np.concatenate([copy.numpy() for copy in copies(kept)])
+            for name, kept in self._batch.items()
+        }
         row, told = self._explain(batch)
         if row is None:
             return told

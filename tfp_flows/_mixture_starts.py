@@ -28,6 +28,9 @@ _SIZES = (1, 2, 3, 5, 8, 12, 20, 30, 40, 60, 80)
 # Rows at least for each number of a mixture: as a start, there this over the width as
 # rows that are wide tell more; and as all there is.
 _ROWS_A_NUMBER, _ROWS_A_NUMBER_OVER_WIDTH, _ROWS_A_NUMBER_ALONE = 10, 100, 5
+# So many components are tried with fewer rows too, so many times the width for each:
+# clusters that are far apart need no more, and held-out rows tell.
+_FEW, _ROWS_A_COLUMN = 8, 5
 # Rows that mixtures are fitted to, at least and at most, where there are so many; a
 # flow goes on from there with all rows.
 _ROWS, _MOST_ROWS, _ROWS_A_SECOND = 50_000, 200_000, 750
@@ -82,7 +85,7 @@ def quiet() -> Iterator[None]:
 
 def most_components(n: int, d: int, seconds: float) -> int:
     """Returns the most components of a start for n rows of d columns."""
-    return _sizes(_rows(n, seconds), d, _rows_a_number(d))[-1]
+    return _start_sizes(_rows(n, seconds), d)[-1]
 
 
 def mixture_of_few(z: np.ndarray, seed: int) -> Start:
@@ -113,7 +116,7 @@ def mixtures(
       clock: when to be done.
     """
     train = train[: _rows(len(train), clock.seconds)]
-    sizes = _sizes(*train.shape, _rows_a_number(train.shape[1]))
+    sizes = _start_sizes(*train.shape)
     starts: dict[int, Start] = {}
     k, pace = 1, math.inf
     while k:
@@ -184,8 +187,11 @@ def _rows(n: int, seconds: float) -> int:
     return min(n, _MOST_ROWS, max(_ROWS, int(_ROWS_A_SECOND * seconds)))
 
 
-def _rows_a_number(d: int) -> float:
-    return min(_ROWS_A_NUMBER, _ROWS_A_NUMBER_OVER_WIDTH / d)
+def _start_sizes(n: int, d: int) -> list[int]:
+    """Returns how many components a start may have."""
+    rows_a_number = min(_ROWS_A_NUMBER, _ROWS_A_NUMBER_OVER_WIDTH / d)
+    few = [k for k in _SIZES if k <= _FEW and _ROWS_A_COLUMN * d * k <= n]
+    return max(_sizes(n, d, rows_a_number), few, key=len)
 
 
 def _sizes(n: int, d: int, rows_a_number: float) -> list[int]:

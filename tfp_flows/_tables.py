@@ -1,34 +1,34 @@
 """Tables of numbers in files: read strictly, written whole or not at all."""
 
-import array
-import contextlib
 import csv
 import dataclasses
-import itertools
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
 from tfp_flows import _checks, _files
+from tfp_flows._row_files import KINDS, label, only_damage, open_table, read_whole
 
 __all__ = [
     "READABLE",
     "WRITABLE",
     "Table",
+    "is_large",
     "names",
     "read",
     "write",
     "write_csv",
 ]
 
-READABLE = (".csv", ".npy", ".npz")
+READABLE = (*sorted([*KINDS, ".npz"]),)
 WRITABLE = (".csv", ".npy")
 
-_MISSING = ("", "na", "n/a", "null", "none")
+# What takes more of the machine's memory in files is not read as a whole: its numbers,
+# and the copies that are made of them, take several times as much.
+_SHARE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,29 +52,49 @@ def names(width: int) -> list[str]:
 # Reading
 
 
+def is_large(path: Path) -> bool:
+    """Whether a table is too large for memory: its files take a tenth of that."""
+    if path.suffix.lower() not in KINDS and not path.is_dir():
+        return False
+    size = sum(file.path.stat().st_size for file in open_table(path))
+    return size > _SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def read(path: Path, *, key: str | None = None) -> Table:
     """Reads a table of numbers.
 
     Args:
-      path: a CSV file with or without a header, with commas, semicolons or tabs; or
-        a NumPy file, `.npy` or `.npz`.
+      path: a CSV file with or without a header, with commas, semicolons or tabs; a
+        NumPy file, `.npy` or `.npz`; a Parquet file; or a folder of files of one of
+        these kinds but `.npz`.
       key: which array of an `.npz` file; needed when it holds several.
 
     Raises:
       OSError: the file cannot be read.
+      ImportError: it is a Parquet file, and pyarrow is not installed.
       TypeError: it holds something other than numbers.
       ValueError: it is damaged or ragged, holds text, missing or infinite entries,
         or no rows at all.
     """
     suffix = path.suffix.lower()
-    if suffix not in READABLE:
-        raise ValueError(f"{path} must be a {', '.join(READABLE)} file.")
+    if suffix not in READABLE and not path.is_dir():
+        raise ValueError(f"{path} must be a {', '.join(READABLE)} file, or a folder.")
     if key is not None and suffix != ".npz":
         raise ValueError(f"A key is for .npz files. Received {key!r} for {path}.")
-    if suffix == ".csv":
-        points, header = _read_csv(path)
-    else:
-        points, header = _read_numpy(path, key), []
+    if suffix == ".npz":
+        return Table(*_checked(_read_npz(path, key), [], path))
+    files = open_table(path)
+    parts = [(read_whole(file), file.columns, file.path) for file in files]
+    parts = [_checked(*part) for part in parts if len(part[0])]
+    if not parts:
+        raise ValueError(f"{path} holds no rows of numbers.")
+    return Table(np.concatenate([points for points, _ in parts]), parts[0][1])
+
+
+def _checked(
+    points: np.ndarray, header: list[str], path: Path
+) -> tuple[np.ndarray, list[str]]:
+    """Returns finite points, and what their columns are called."""
     if points.ndim != 2:
         raise ValueError(
             f"{path} must hold an array of shape (n, d), one point a row. Received "
@@ -82,7 +102,7 @@ def read(path: Path, *, key: str | None = None) -> Table:
         )
     _check_no_gaps(points, header, path)
     points = _checks.as_points(points, dtype=np.float64, name=str(path))
-    return Table(points, header or names(points.shape[1]))
+    return points, header or names(points.shape[1])
 
 
 def _check_no_gaps(points: np.ndarray, header: list[str], path: Path) -> None:
@@ -95,73 +115,13 @@ def _check_no_gaps(points: np.ndarray, header: list[str], path: Path) -> None:
         raise ValueError(
             f"{path}: {bad.any(axis=1).sum()} of {len(points)} rows have missing, NaN "
             f"or infinite entries; the first is row {row + 1} with column "
-            f"{_label(header, column)}. Remedy: drop or fill such rows."
+            f"{label(header, column)}. Remedy: drop or fill such rows."
         )
 
 
-def _label(header: list[str], column: int) -> str:
-    return repr(header[column]) if header else str(column + 1)
-
-
-def _read_csv(path: Path) -> tuple[np.ndarray, list[str]]:
-    with (
-        _only_damage(path, csv.Error, UnicodeDecodeError),
-        path.open(newline="", encoding="utf-8-sig") as file,
-    ):
-        line = file.readline()
-        file.seek(0)
-        reader = csv.reader(file, delimiter=_delimiter(line))
-        rows = (row for row in reader if len(row) > 1 or "".join(row).strip())
-        first = next(rows, [])
-        header = [] if any(map(_is_number, first)) else first
-        values = array.array("d")
-        for row in rows if header else itertools.chain([first], rows):
-            where = f"{path}: line {reader.line_num}"
-            if len(row) != len(first):
-                raise ValueError(
-                    f"{where} has {len(row)} cells, the first {len(first)}."
-                )
-            values.extend(_numbers(row, header, where))
-    if not values:
-        raise ValueError(f"{path} holds no rows of numbers.")
-    return np.frombuffer(values).reshape(-1, len(first)), header
-
-
-def _delimiter(line: str) -> str:
-    """Returns the one that cuts the line into the most cells."""
-    return max(
-        ",;\t", key=lambda sign: len(next(csv.reader([line], delimiter=sign), ""))
-    )
-
-
-def _numbers(row: list[str], header: list[str], where: str) -> list[float]:
-    """Returns a row as numbers, with NaN for its missing cells."""
-    try:
-        return [float(cell) for cell in row]
-    except ValueError:
-        pass
-    cells = ["nan" if cell.strip().lower() in _MISSING else cell for cell in row]
-    for i, cell in enumerate(cells):
-        if not _is_number(cell):
-            raise ValueError(
-                f"{where} has text in column {_label(header, i)}: {cell.strip()!r}. "
-                "Remedy: drop or encode such columns."
-            )
-    return [float(cell) for cell in cells]
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _read_numpy(path: Path, key: str | None) -> np.ndarray:
-    damage = (EOFError, ValueError, zipfile.BadZipFile, zlib.error)
+def _read_npz(path: Path, key: str | None) -> np.ndarray:
     with path.open("rb") as file:
-        with _only_damage(path, *damage):
+        with only_damage(path, Exception):  # NumPy raises what it likes
             content = np.load(file, allow_pickle=False)
         if isinstance(content, np.ndarray):
             return content
@@ -172,19 +132,8 @@ def _read_numpy(path: Path, key: str | None) -> np.ndarray:
             raise ValueError(
                 f"{path}: the key must be one of {', '.join(known)}. Received: {key}."
             )
-        with _only_damage(path, *damage), content:
+        with only_damage(path, Exception), content:
             return content[key]
-
-
-@contextlib.contextmanager
-def _only_damage(path: Path, *kinds: type[Exception]) -> Iterator[None]:
-    """Says of these errors that the file is at fault."""
-    try:
-        yield
-    except kinds as error:
-        raise ValueError(
-            f"{path} is not a readable {path.suffix} file of numbers: {error}"
-        ) from error
 
 
 # Writing

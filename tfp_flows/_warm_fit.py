@@ -18,6 +18,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._clock import Clock
+from tfp_flows._devices import on_cpu
 from tfp_flows._mixture_starts import (
     THINNING,
     Start,
@@ -37,18 +38,18 @@ tfb = tfp.bijectors
 
 _LEAST_HELD_OUT, _MOST_HELD_OUT = 500, 20_000
 
-# Fewer rows than this and this times the width: a mixture is all they can tell.
-_FEWEST_ROWS, _FEWEST_ROWS_A_COLUMN = 500, 40
+# Fewer rows than this times the width: a mixture is all they can tell; and fewer than
+# this: none of them can be spared to choose it by.
+_FEWEST_ROWS_A_COLUMN, _FEWEST_ROWS = 40, 500
 
 _LEAST_SECONDS = 15.0  # to compile the flow's graphs and to train it
 _XLA_SECONDS = 35.0  # from which on XLA wins back what it takes to compile
 # Share of the time for mixtures: without a flow; of short limits, but no more than
 # these seconds, while the flow's graphs compile; and of long ones.
 _MIXTURES_ALONE, _MIXTURES, _MIXTURES_SECONDS, _MIXTURES_LONG = 0.7, 0.25, 15.0, 0.15
-# Rounds of the race: steps for each entrant, and the share of all training at most.
-_ROUNDS = ((160, 0.2), (400, 0.35))
-# Nats a coordinate that an entrant may be behind after a round, and at the end.
-_LAG, _SLACK = 0.03, 0.005
+# Rounds of the race: steps for each entrant, the share of all training at most, and the
+# nats a coordinate that it may then be behind: at first a thin start has most to learn.
+_ROUNDS = ((160, 0.2, 0.1), (400, 0.35, 0.03))
 _STEPS, _STEPS_A_ROW = 6_000, 1  # where no time limit is given, at most
 _PATIENCE = 20  # epochs
 _STEPS_AT_ONCE = 32
@@ -109,7 +110,7 @@ def warm_fit(
         # Rows drawn by their weights stand for them.
         z = z[rng.choice(len(z), len(z), p=weights / weights.sum())]
     n, d = z.shape
-    if n < max(_FEWEST_ROWS, _FEWEST_ROWS_A_COLUMN * d):
+    if n < _FEWEST_ROWS:
         with quiet():
             return _alone(mixture_of_few(z, plan.seed))
     rows = rng.permutation(n)
@@ -117,7 +118,7 @@ def warm_fit(
     count = min(_MOST_HELD_OUT, max(least, round(plan.validation_fraction * n)))
     held_out, train = z[rows[:count]], z[rows[count:]]
     with quiet():
-        if clock.left < _LEAST_SECONDS:
+        if clock.left < _LEAST_SECONDS or n < _FEWEST_ROWS_A_COLUMN * d:
             allowance = Clock(_MIXTURES_ALONE * clock.left)
             starts = mixtures(train, held_out, plan.seed, allowance)
             return _alone(max(starts, key=lambda start: start.score), train)
@@ -166,6 +167,7 @@ def _bijectors(d: int, plan: Plan) -> list[tfb.Bijector]:
     return bijectors
 
 
+@on_cpu
 def _batches(points: np.ndarray, batch_size: int, seed: int) -> tf.data.Dataset:
     """Returns batches without end: every row once, then all in another order."""
     rows, width = points.shape
@@ -201,16 +203,10 @@ def _entrants(starts: Sequence[Start]) -> list[Start]:
     return [starts[i] for i in sorted({0, thinner, best})]
 
 
-def _is_better(scores: np.ndarray, others: np.ndarray, least: float = 0.0) -> bool:
-    """Returns whether scores of the same points are better by two standard errors.
-
-    Args:
-      scores: nats.
-      others: nats, at the same points.
-      least: nats by which they must be better besides.
-    """
+def _is_better(scores: np.ndarray, others: np.ndarray) -> bool:
+    """Returns whether scores of the same points are better by two standard errors."""
     gain = scores - others
-    return bool(gain.mean() > least + 2 * gain.std() / math.sqrt(len(gain)))
+    return bool(gain.mean() > 2 * gain.std() / math.sqrt(len(gain)))
 
 
 class _Trainer:
@@ -294,7 +290,7 @@ class _Trainer:
             states.append(self._state())
         racing = list(range(len(entrants)))
         scores: dict[int, np.ndarray] = {}
-        for turn, (most, share) in enumerate(_ROUNDS):
+        for turn, (most, share, lag) in enumerate(_ROUNDS):
             if len(racing) == 1:
                 break
             share /= len(racing)
@@ -314,16 +310,13 @@ class _Trainer:
                     f"{entrants[i].components}: {scores[i].mean():.3f}" for i in racing
                 )
                 print("Held-out nats by components at the start:", ", ".join(told))
-            least = scores[best].mean() - _LAG * self._train.shape[1]
+            least = scores[best].mean() - lag * self._train.shape[1]
             racing = [i for i in racing if i == best or scores[i].mean() >= least]
         # The thinnest one that no other is clearly better than: it has more to gain.
-        slack = _SLACK * self._train.shape[1]
         chosen = next(
             i
             for i in racing
-            if not any(
-                _is_better(scores[j], scores[i], slack) for j in racing if j != i
-            )
+            if not any(_is_better(scores[j], scores[i]) for j in racing if j != i)
         )
         self._restore(states[chosen])
         if timed:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -24,6 +25,7 @@ def adapt(
     bijectors: Sequence[tfb.Bijector],
     x: tf.Tensor,
     context: tf.Tensor | None = None,
+    moments: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> None:
     """Has each adaptable part take its start from the points that reach it.
 
@@ -35,13 +37,17 @@ def adapt(
       bijectors: in sampling order; the points pass them in reverse.
       x: points `(n, event_size)`.
       context: `(n, context_size)` for a conditional flow.
+      moments: mean and standard deviation of each column of all points, where x are
+        a sample of them; the part on the data's side takes these, if it can.
     """
     for part, inverted in reversed(list(leaves(bijectors))):
-        if inverted and hasattr(part, "adapt_inverted"):
+        if moments is not None and hasattr(part, "adapt_to"):
+            part.adapt_to(*moments, inverted=inverted)
+        elif inverted and hasattr(part, "adapt_inverted"):
             part.adapt_inverted(x)
         elif hasattr(part, "adapt"):
             part.adapt(bind(part, context).forward(x) if inverted else x)
-        x = _toward_base(part, inverted, context, x)
+        x, moments = _toward_base(part, inverted, context, x), None
     if hasattr(base, "adapt"):
         base.adapt(x)
 

@@ -1,5 +1,6 @@
 """Rows in memory as batches: what `fit`, `evaluate` and `predict` read."""
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -8,6 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._devices import on_cpu
+from tfp_flows._replicas import on_each, part_of
+
 __all__ = [
     "EVALUATED_AT_ONCE",
     "Feed",
@@ -15,6 +19,7 @@ __all__ = [
     "flops",
     "in_batches",
     "many_steps",
+    "options",
     "steps_at_once",
 ]
 
@@ -23,7 +28,7 @@ EVALUATED_AT_ONCE = 4096
 
 # One call of the compiled step does many steps, but keeps the progress bar and Ctrl-C
 # alive: about half a second at a rate that any machine reaches.
-_MOST_STEPS, _FLOPS_A_CALL = 64, 1e10
+_MOST_STEPS, _FLOPS_A_CALL, _FLOPS_A_CALL_OF_GPU = 64, 1e10, 1e12
 
 _OF_BATCHES = (
     "on_batch_begin",
@@ -68,6 +73,7 @@ class Order(keras.callbacks.Callback):
         return found
 
 
+@on_cpu
 def in_batches(parts: Any, batch_size: int, order: Order | None = None) -> Any:
     """Returns rows in memory as a dataset of one epoch, in their own dtype.
 
@@ -99,13 +105,18 @@ def in_batches(parts: Any, batch_size: int, order: Order | None = None) -> Any:
     else:
         dataset = tf.data.Dataset.range(1).flat_map(epoch)
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
+    return dataset.prefetch(2).with_options(options())
+
+
+def options() -> tf.data.Options:
+    """Returns how tf.data is to read rows that come in an order of ours."""
     options = tf.data.Options()
     # Its thread now and then keeps an iterator's end waiting for half a minute.
     options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.DATA
     )
-    return dataset.prefetch(2).with_options(options)
+    return options
 
 
 class Feed:
@@ -154,7 +165,12 @@ class Feed:
 
 
 def many_steps(
-    step: Callable, results: Callable, parts: Any, width: int | None, weights: bool
+    step: Callable,
+    results: Callable,
+    parts: Any,
+    width: int | None,
+    weights: bool,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Callable:
     """Returns a compiled function that takes many steps over rows in memory.
 
@@ -167,6 +183,7 @@ def many_steps(
       parts: the arrays, or others of their kind.
       width: rows of a batch, or None where that varies.
       weights: whether rows have weights.
+      strategy: whose replicas each take their part of a batch, of rows without weights.
 
     Returns:
       A function of the arrays, and of row numbers and weights as `Feed.next` has them.
@@ -182,36 +199,49 @@ def many_steps(
         signature.append(tf.TensorSpec([None, width], tf.float64))
 
     def steps(parts: Any, numbers: tf.Tensor, weights: Any = None) -> Any:
+        def one(these: tf.Tensor, weight: tf.Tensor | None = None) -> None:
+            # Rows may be many, and stay where they are.
+            with tf.device("CPU:0") if strategy else contextlib.nullcontext():
+                these = part_of(these) if strategy else these
+                batch = tf.nest.map_structure(lambda p: tf.gather(p, these), parts)
+            step(batch, weight)
+
         def body(i: tf.Tensor) -> tf.Tensor:
-            these = numbers[i]
-            batch = tf.nest.map_structure(lambda part: tf.gather(part, these), parts)
-            step(batch, None if weights is None else weights[i])
+            if strategy:
+                strategy.run(one, args=(numbers[i],))
+            else:
+                one(numbers[i], None if weights is None else weights[i])
             return i + 1
 
         tf.while_loop(lambda i: i < tf.shape(numbers)[0], body, [tf.constant(0)])
-        return results()
+        return on_each(strategy, results) if strategy else results()
 
     return tf.function(steps, autograph=False, input_signature=signature)
 
 
 def steps_at_once(
-    weights: int, batch_size: int, callbacks: Sequence[keras.callbacks.Callback]
+    of_a_step: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+    *,
+    on_gpu: bool = False,
 ) -> int:
     """Returns how many steps one call of the compiled step should do.
 
     Args:
-      weights: numbers that are learned.
-      batch_size: rows a step.
+      of_a_step: its operations, as `flops` has them.
       callbacks: one of the user's own that looks at batches sees each of them.
+      on_gpu: whether a GPU takes the steps.
     """
     if any(map(_looks_at_batches, callbacks)):
         return 1
-    return max(1, min(_MOST_STEPS, int(_FLOPS_A_CALL / flops(weights, batch_size))))
+    most = _FLOPS_A_CALL_OF_GPU if on_gpu else _FLOPS_A_CALL
+    return max(1, min(_MOST_STEPS, int(most / of_a_step)))
 
 
-def flops(weights: int, batch_size: int) -> int:
+def flops(weights: Sequence[keras.Variable], batch_size: int) -> int:
     """Returns about how many operations a step is: forward, and twice that back."""
-    return 6 * max(weights, 1) * batch_size
+    numbers = sum(math.prod(weight.shape) for weight in weights)
+    return 6 * max(numbers, 1) * batch_size
 
 
 def _looks_at_batches(callback: keras.callbacks.Callback) -> bool:

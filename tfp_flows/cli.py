@@ -5,6 +5,7 @@ package imports TensorFlow all the same, since Keras must know its classes.
 """
 
 import argparse
+import contextlib
 import inspect
 import json
 import math
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = sys.argv[1:] if argv is None else argv
         options = _parser().parse_args(words)
         options.words = shlex.join([_PROGRAM, *words])
-        options.command(options)
+        with _on_device(getattr(options, "device", None)):
+            options.command(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _fail("interrupted.", 130)
@@ -51,9 +53,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}")
-    except (ArithmeticError, TypeError, ValueError) as error:
+    except (ArithmeticError, ImportError, TypeError, ValueError) as error:
         return _fail(str(error))
     return 0
+
+
+def _on_device(name: str | None) -> contextlib.AbstractContextManager:
+    if name is None:  # the first GPU that TensorFlow sees, else the CPU
+        return contextlib.nullcontext()
+    from tfp_flows import _devices
+
+    return _devices.use(name)
 
 
 def _fail(message: str, code: int = 2) -> int:
@@ -105,12 +115,16 @@ def _parser() -> _Parser:
         help="points (default: %(default)s)",
     )
     _add_seed(sample)
+    _add_device(sample)
     _add_table_out(sample)
 
     score = command("score", _score, "compute the log_prob of every row, in nats")
     _add_model(score)
-    score.add_argument("data", type=Path, metavar="DATA", help=f"{_READABLE} file")
+    score.add_argument(
+        "data", type=Path, metavar="DATA", help=f"{_READABLE} file, or folder of such"
+    )
     _add_key(score)
+    _add_device(score)
     _add_table_out(score)
 
     stages = command("stages", _stages, "draw the distribution after every bijector")
@@ -122,6 +136,7 @@ def _parser() -> _Parser:
         metavar="FILE",
         help="picture (default: %(default)s)",
     )
+    _add_device(stages)
 
     export = command("export", _export, "write a SavedModel, which runs without us")
     _add_model(export)
@@ -136,10 +151,12 @@ def _add_fit_words(fit: _Parser) -> None:
         "A file's columns are standardized by the last bijector of the flow, so "
         "that samples and log_prob are in the file's units. A random tenth of its rows "
         "chooses the epoch that is kept; another tenth, unseen until then, gives the "
-        "metrics."
+        "metrics. Of rows that are streamed, these are 65,536 each at most."
     )
     fit.add_argument(
-        "source", metavar="SOURCE", help=f"density (see `list`) or {_READABLE} file"
+        "source",
+        metavar="SOURCE",
+        help=f"density (see `list`), {_READABLE} file, or folder of such files",
     )
     fit.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder of the results"
@@ -188,7 +205,20 @@ def _add_fit_words(fit: _Parser) -> None:
         help="of a density, such as noise=0.05; may be repeated",
     )
     _add_key(fit)
+    _add_device(fit)
+    fit.add_argument(
+        "--stream",
+        action="store_true",
+        help="read the rows from their files in each epoch (default: where the files "
+        "take more than a tenth of the memory)",
+    )
     fit.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    fit.add_argument(
+        "--strategy",
+        choices=("mirrored", "multiworker"),
+        help="fit on all devices of this machine, or on those of all workers that "
+        "TF_CONFIG names: the same command on each, the first leaves the files",
+    )
     fit.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
@@ -203,6 +233,14 @@ def _add_seed(words: _Parser) -> None:
         default=0,
         metavar="N",
         help="same number, same result (default: %(default)s)",
+    )
+
+
+def _add_device(words: _Parser) -> None:
+    words.add_argument(
+        "--device",
+        metavar="NAME",
+        help="cpu, gpu, or gpu:1 and so on (default: a GPU where there is one)",
     )
 
 
@@ -267,8 +305,11 @@ def _sample(options: argparse.Namespace) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
-    points = _tables.read(options.data, key=options.key).points
-    log_prob = _load(options.model).log_prob(points).numpy()
+    if options.key is None and _tables.is_large(options.data):
+        log_prob = _load(options.model).predict(options.data, verbose=0)
+    else:
+        points = _tables.read(options.data, key=options.key).points
+        log_prob = _load(options.model).log_prob(points).numpy()
     _put(options.out, log_prob, ["log_prob"])
     told = f"log_prob of {len(log_prob):,} rows: {log_prob.mean(dtype=np.float64):.4f}"
     if len(log_prob) > 1:
@@ -317,6 +358,11 @@ def _load(path: Path) -> "Flow":
     try:
         _check_is_flow(path)
         return keras.models.load_model(path, compile=False)
+    except zipfile.BadZipFile as error:
+        raise ValueError(
+            f"{path} is not a whole flow file: it is cut short or damaged, or never "
+            f"was one ({error})."
+        ) from error
     except Exception as error:  # a damaged file fails in any way it likes
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path} cannot be loaded as a flow: {reason}") from error

@@ -37,7 +37,16 @@ def as_bijectors(bijectors: Any) -> tuple[tfb.Bijector, ...]:
             "`bijectors` must be a list of bijectors in sampling order. Received one "
             f"{type(bijectors).__name__}. Remedy: write [bijector]."
         )
-    bijectors = tuple(bijectors)
+    try:
+        bijectors = tuple(bijectors)
+    except (
+        TypeError,
+        NotImplementedError,
+    ) as error:  # Keras's tensors do
+        raise TypeError(
+            "`bijectors` must be a list of bijectors in sampling order. Received a "
+            f"{type(bijectors).__name__}."
+        ) from error
     for i, bijector in enumerate(bijectors):
         if not isinstance(bijector, tfb.Bijector):
             raise TypeError(
@@ -94,7 +103,7 @@ def infer_event_size(
     """
     said = {}
     if event_size is not None:
-        said["`event_size`"] = _checks.positive_int(event_size, "event_size")
+        said["`event_size`"] = _checks.positive_size(event_size, "event_size")
     if base is not None:
         shape = [*base.batch_shape, *base.event_shape]
         if len(shape) == 1:
@@ -130,8 +139,11 @@ def _size_of(bijector: tfb.Bijector) -> int | None:
         inner = getattr(bijector, "bijector", None)
         nested = [] if inner is None else [inner]
     if isinstance(nested, (list, tuple)) and nested:
-        sizes = [_size_of(part) for part in nested]
-        return next((size for size in sizes if size is not None), None)
+        blocks = getattr(bijector, "block_sizes", None)
+        if blocks is not None:
+            return int(np.sum(blocks))
+        # Parameters of width 1 fit every width.
+        return max(filter(None, map(_size_of, nested)), default=None)
     return _size_of_parameters(bijector)
 
 

@@ -1,14 +1,18 @@
 """What `fit` and `evaluate` take: checked at the door, and as Keras wants it."""
 
+import os
+import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows import _checks
-from tfp_flows.batches import in_batches
+from tfp_flows.batches import Order, in_batches
+from tfp_flows.streams import Stream, by_name
+from tfp_flows.summaries import Summary
 
-__all__ = ["NO_TARGETS", "FitData", "checked", "first_points", "split", "unpacked"]
+__all__ = ["NO_TARGETS", "FitData", "checked", "split", "unpacked"]
 
 NO_TARGETS = (
     "A density has no targets: `y` must be None. Remedy: call `fit(x)`, with a context "
@@ -34,9 +38,19 @@ class FitData(NamedTuple):
         return isinstance(self.x, (np.ndarray, dict))
 
     @property
+    def is_stream(self) -> bool:
+        """Whether the points are in files, and read a few at a time."""
+        return isinstance(self.x, Stream)
+
+    @property
     def points(self) -> np.ndarray:
         """The points alone, of data that are here."""
         return self.x["x"] if isinstance(self.x, dict) else self.x
+
+    @property
+    def length(self) -> int:
+        """How many points there are, of data that are here or in files."""
+        return len(self.x if self.is_stream else self.points)
 
     def rows(self, which: slice) -> "FitData":
         """Returns some rows of data that are here."""
@@ -46,11 +60,53 @@ class FitData(NamedTuple):
             )
         )
 
-    def batches(self, batch_size: int) -> Any:
-        """Returns data that are here as a dataset, and a dataset as it is."""
+    @property
+    def mark(self) -> list[int] | None:
+        """Numbers that tell these points from others, where they are known."""
+        if self.is_stream:
+            return [self.length, *self.x.widths.values(), self.x.summary.mark]
         if not self.is_array:
-            return self.x
-        return in_batches(self.parts, batch_size)
+            return None
+        return [*self.points.shape, zlib.crc32(np.ascontiguousarray(self.points))]
+
+    def some(self, count: int) -> Any:
+        """Returns at most so many of the points, with their contexts, or None."""
+        if self.is_stream:
+            return by_name(self.x.summary.sample[:count], self.x.widths)
+        return self.rows(slice(count)).x if self.is_array else None
+
+    def start(self, most: int) -> tuple[Any, Any]:
+        """Returns what weights start from.
+
+        Args:
+          most: of points that are not in memory, how many are looked at together; of
+            an endless dataset, how many are read.
+
+        Returns:
+          Points, with their contexts; and mean and standard deviation of all of them,
+          `(2, event_size)`, or None for points in memory.
+        """
+        if self.is_array:
+            return self.x, None
+        if self.is_stream:
+            summary, widths = self.x.summary, self.x.widths
+        else:
+            summary, widths = _summarized(self.x, most)
+        moments = by_name(np.stack([summary.mean, summary.std]), widths)
+        moments = moments["x"] if isinstance(moments, dict) else moments
+        return by_name(summary.sample[:most], widths), moments
+
+    def order(self, seed: int, *, shuffle: bool) -> Order:
+        """Returns the order of data that are here, or in files."""
+        if self.is_stream:
+            return self.x.order(seed, shuffle=shuffle)
+        return Order(self.length, seed, shuffle=shuffle)
+
+    def batches(self, batch_size: int, order: Order | None = None) -> Any:
+        """Returns data that are here, or in files, as a dataset; a dataset as it is."""
+        if self.is_stream:
+            return self.x.batches(batch_size, order)
+        return in_batches(self.parts, batch_size, order) if self.is_array else self.x
 
     @property
     def parts(self) -> Any:
@@ -71,7 +127,8 @@ def checked(
 
     Args:
       x: points `(n, event_size)`, array-like, or under the key "x" of a dict, whose
-        "context" is `(n, context_size)`; or whatever else Keras's `fit` takes.
+        "context" is `(n, context_size)`; a path or a `Stream`; or whatever else
+        Keras's `fit` takes.
       y: None.
       sample_weight: n numbers ≥ 0, or None.
       event_size: width of the points.
@@ -81,10 +138,27 @@ def checked(
     Raises:
       ValueError: points of the wrong shape, none, or NaN or infinite ones; weights
         of another number, negative or not finite; targets.
-      TypeError: points that are not numbers.
+      TypeError: points that are not numbers, or None.
     """
     if y is not None:
         raise ValueError(NO_TARGETS)
+    widths = {"x": event_size, **({"context": context_size} if context_size else {})}
+    if x is None:
+        raise TypeError("`x` must be points or batches of them. Received: None.")
+    if isinstance(x, (set, frozenset)):
+        raise TypeError("`x` must have its points in an order. Received a set.")
+    if isinstance(x, (str, os.PathLike)):
+        x = Stream(x, widths, dtype)
+    if isinstance(x, Stream) and (x.widths, x.dtype) != (widths, np.dtype(dtype)):
+        raise ValueError(
+            f"The stream must have the columns {widths} in {dtype}. Received: "
+            f"{x.widths} in {x.dtype}."
+        )
+    if isinstance(x, Stream) and sample_weight is not None:
+        raise ValueError(
+            "`sample_weight` must be None where points are in files. Remedy: a dataset "
+            "of (x, anything, sample_weight)."
+        )
     if isinstance(x, tf.data.Dataset):
         spec = x.element_spec
         points = spec[0] if isinstance(spec, tuple) else spec
@@ -187,16 +261,36 @@ def unpacked(validation_data: Any) -> tuple[Any, Any, Any]:
     return validation_data, None, None
 
 
-def first_points(batches: Any, count: int) -> Any:
-    """Returns at most `count` points from the start of a dataset of batches."""
-    dataset = batches if isinstance(batches, tf.data.Dataset) else None
-    if dataset is None:
+def _summarized(batches: Any, most: int) -> tuple[Summary, dict[str, int]]:
+    """Returns what a pass over a dataset finds, and the widths of points and contexts.
+
+    Raises:
+      ValueError: it is no `tf.data.Dataset`, or holds no points, or NaN or infinite
+        ones.
+    """
+    if not isinstance(batches, tf.data.Dataset):
         raise ValueError(
-            "Weights that start from data need points in memory or a tf.data.Dataset. "
-            f"Received a {type(batches).__name__}. Remedy: call `adapt(x)` first."
+            "Weights that start from data need points in memory, a path or a "
+            f"tf.data.Dataset. Received a {type(batches).__name__}. Remedy: call "
+            "`adapt(x)` first."
         )
-    dataset = dataset.map(lambda *parts: parts[0]).unbatch().batch(count).take(1)
-    return next(iter(dataset))
+    if batches.cardinality() == tf.data.INFINITE_CARDINALITY:
+        batches = batches.unbatch().take(most).batch(most)
+    summary, widths, draw = Summary(), {}, np.random.default_rng(0)
+    for element in batches.as_numpy_iterator():
+        x = element[0] if isinstance(element, tuple) else element
+        parts = x if isinstance(x, dict) else {"x": x}
+        widths = {name: part.shape[-1] for name, part in parts.items()}
+        if not len(parts["x"]):
+            continue
+        _checks.as_points(parts["x"])
+        rows = [part.reshape(-1, widths[name]) for name, part in parts.items()]
+        rows = np.concatenate(rows, axis=1)
+        rows = rows[np.isfinite(rows).all(axis=1)]  # `fit` meets other contexts later
+        summary.add(rows, draw.random(len(rows)))
+    if not summary.rows:
+        raise ValueError("`x` must hold at least one point. Received none.")
+    return summary, widths
 
 
 def split(data: FitData, fraction: float) -> tuple[FitData, FitData | None]:

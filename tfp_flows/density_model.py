@@ -1,36 +1,59 @@
 """DensityModel: a Keras model whose output is log_prob, and how it is fitted."""
 
+import contextlib
+import functools
 import math
 import os
 import random
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows import data
+from tfp_flows import _devices, data
 from tfp_flows._checkpoint import Checkpoint
 from tfp_flows._fused_adam import fuse
 from tfp_flows._gradients import Gradients, parts_of
 from tfp_flows._guard import Guard
+from tfp_flows._replicas import OnReplicas, check_scope, joint
+from tfp_flows._workers import Workers
 from tfp_flows.batches import (
     EVALUATED_AT_ONCE,
     Feed,
     Order,
     flops,
-    in_batches,
     many_steps,
     steps_at_once,
 )
 
-__all__ = ["DensityModel", "NegativeLogLikelihood"]
+__all__ = ["DensityModel", "NegativeLogLikelihood", "at_weights"]
 
 _BATCH_SIZE = 32  # Keras's own
-_FLOPS_FOR_XLA = 3e11  # of a whole fit: some ten seconds, in which it has paid
+
+# Of a step on a CPU: below, XLA gains nothing.
+_STEP_FLOPS_FOR_XLA = 4e8
+# Of a whole fit, from which on XLA has paid for its compilation: some ten seconds on a
+# CPU. On a GPU what counts are launches, of which a small step has as many as a large
+# one; that number is a guess that tests/benchmarks/gpu.py lets one check.
+_FLOPS_FOR_XLA, _STEPS_FOR_XLA = 3e11, 2_000
 
 _SOME_BATCH_SIZE = 256  # of a dataset that does not tell
+
+
+def at_weights(method: Callable) -> Callable:
+    """Lets a model's method compute on the device that its weights are on."""
+
+    @functools.wraps(method)
+    def placed(self: "DensityModel", *args: Any, **kwargs: Any) -> Any:
+        if tf.distribute.has_strategy() or self._distribute_strategy:
+            return method(self, *args, **kwargs)
+        with _devices.at(self._tensors):
+            return method(self, *args, **kwargs)
+
+    return placed
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
@@ -64,7 +87,7 @@ class NegativeLogLikelihood(keras.losses.Loss):
         return -y_pred
 
 
-class DensityModel(keras.Model):
+class DensityModel(OnReplicas):
     """A Keras model of a density: called with points, it returns log_prob in nats.
 
     It is fitted by maximum likelihood, through Keras's own `fit`. A subclass has the
@@ -80,6 +103,7 @@ class DensityModel(keras.Model):
     _many_steps: tuple | None = None
     _cut: tuple[int | None, int] = (None, 1)  # rows of a batch, and its parts
 
+    @at_weights
     def compile(
         self,
         optimizer: Any = "adam",
@@ -92,14 +116,14 @@ class DensityModel(keras.Model):
         """Configures training; the loss is the mean of -log_prob, in nats.
 
         Args:
-          optimizer: Keras optimizer or its name. Adam and AdamW update each weight by
-            TensorFlow's fused kernel, to the same numbers.
+          optimizer: Keras optimizer or its name. Adam and AdamW update all weights at
+            once, by TensorFlow's fused kernel, to the same numbers.
           loss: None; the loss is fixed.
           steps_per_execution: steps in one call of the compiled step. Chosen by `fit`
             when None: up to 64, and 1 where a callback of yours looks at batches.
           jit_compile: whether XLA compiles loss and gradients. Chosen by `fit` when
             None: where rows in memory are fitted for long enough to win back the time
-            that it takes to compile.
+            that it takes to compile, which is sooner on a GPU.
           **kwargs: as for `keras.Model.compile`. A metric is called with the points
             and their log_prob.
 
@@ -113,16 +137,18 @@ class DensityModel(keras.Model):
                 "`loss` must be None: a Flow is fitted by -log_prob. "
                 f"Received: {loss!r}."
             )
+        check_scope(self._distribute_strategy, optimizer)
         self._steps_asked, self._jit_asked = steps_per_execution, jit_compile
-        super().compile(
-            optimizer=optimizer,
-            loss=loss,
-            steps_per_execution=steps_per_execution or 1,
-            jit_compile=False,  # of the whole step
-            **kwargs,
-        )
+        with self.distribute_strategy.scope():
+            super().compile(
+                optimizer=optimizer,
+                loss=loss,
+                steps_per_execution=steps_per_execution or 1,
+                jit_compile=False,  # of the whole step
+                **kwargs,
+            )
+            self._guard = Guard(self._explain)
         fuse(self.optimizer)
-        self._guard = Guard(self._explain)
         self._compute_by(jit_compile=bool(jit_compile))
 
     def get_compile_config(self) -> dict[str, Any] | None:
@@ -134,6 +160,7 @@ class DensityModel(keras.Model):
         }
         return config and {**config, **asked}
 
+    @at_weights
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as the saved model was; Keras calls this when it loads one."""
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -179,11 +206,13 @@ class DensityModel(keras.Model):
         cut = self._cut[1] if parts["x"].shape[0] == self._cut[0] else 1
         loss, gradients, log_prob = self._gradients(x, weight, parts=cut)
         weights = self.trainable_weights
+        if tf.distribute.has_strategy():
+            loss, gradients, rows = joint(
+                loss, gradients, rows, is_mean=self._loss_is_mean
+            )
         taken = self._guard.apply(self.optimizer, gradients, weights, loss, parts)
-        # Keras has divided the loss among the replicas.
-        whole = loss * tf.distribute.get_strategy().num_replicas_in_sync
         self._loss_tracker.update_state(
-            tf.where(taken, whole, tf.zeros_like(whole)),
+            tf.where(taken, loss, tf.zeros_like(loss)),
             sample_weight=tf.where(taken, tf.cast(rows, loss.dtype), 0),
         )
         if fill is not None:
@@ -193,8 +222,10 @@ class DensityModel(keras.Model):
             )
         return self.compute_metrics(x, y, log_prob, sample_weight)
 
-    def _cut_batches(self, batch: Any, *, has_weights: bool = False) -> int:
+    def _cut_batches(self, batch: Any, *, has_weights: bool = False) -> bool:
         """Chooses into how many parts batches of a known size are cut.
+
+        Returns whether rows of weight 0 should fill up those that are too short.
 
         Args:
           batch: of arrays, or of their `tf.TensorSpec`s.
@@ -203,26 +234,41 @@ class DensityModel(keras.Model):
         x, _, weight = keras.utils.unpack_x_y_sample_weight(batch)
         rows = tf.nest.flatten(x)[0].shape[0]
         self._cut = (rows, 1)
-        is_mean = self.loss.reduction == "sum_over_batch_size"
-        if rows is None or not is_mean or self._distribute_strategy or self.run_eagerly:
-            return 1
-        count = parts_of(rows)
-        if count == 1 or rows % count:
-            return 1
+        one_by_one = self._distribute_strategy or self.run_eagerly
+        if rows is None or not self._loss_is_mean or one_by_one:
+            return False
+        count = self._parts_of(rows)
+        # XLA compiles for each size of a batch: a short last one would cost as much.
+        if rows % count or (count == 1 and not self._gradients.jit_compile):
+            return False
 
         def of_part(part: Any) -> tf.TensorSpec:
             return tf.TensorSpec([rows // count, *part.shape[1:]], part.dtype)
 
         if weight is not None or has_weights:
             weight = tf.TensorSpec([rows // count], self.dtype)
-        if self._gradients.can_split(tf.nest.map_structure(of_part, x), weight):
-            self._cut = (rows, count)
-        return self._cut[1]
+        if not self._gradients.can_split(tf.nest.map_structure(of_part, x), weight):
+            return False
+        self._cut = (rows, count)
+        return True
+
+    @property
+    def _tensors(self) -> list[tf.Variable]:
+        return [weight.value for weight in self.weights]
+
+    def _parts_of(self, rows: int) -> int:
+        """Returns into how many parts a batch may be cut: on a CPU, for its cores."""
+        return 1 if _devices.is_gpu(self._tensors) else parts_of(rows)
+
+    @property
+    def _loss_is_mean(self) -> bool:
+        return self.loss.reduction == "sum_over_batch_size"
 
     def _compute_by(self, *, jit_compile: bool) -> None:
         self._gradients = Gradients(self, jit_compile=jit_compile)
         self.train_function = self._many_steps = None
 
+    @at_weights
     def fit(
         self,
         x: Any = None,
@@ -239,16 +285,20 @@ class DensityModel(keras.Model):
           x: points `(n, event_size)` as NumPy, pandas or tensors; {"x": points,
             "context": `(n, context_size)`} for a conditional flow; or a
             `tf.data.Dataset` of batches of these; with weights in a dataset as
-            `(x, anything, sample_weight)`.
+            `(x, anything, sample_weight)`. Or a path, of which no more is in memory
+            than some 200 MB: a `.npy`, CSV or Parquet file, or a folder of files of one
+            of these kinds, with the columns of the points and then of the context.
           y: None: a density has no targets.
-          batch_size: points a step; 32 when None, as in Keras.
+          batch_size: points a step, of all replicas together; 32 when None, as in
+            Keras.
           epochs: passes over the data.
           checkpoint_dir: a folder for the state of the fit, which is written after
             its epochs. The same call goes on from there after a crash, and ends with
             the weights, to the bit, of a fit that was never interrupted; one that has
             ended is not repeated. After Ctrl-C `best.keras` lies there, too.
           **kwargs: as for `keras.Model.fit`: `validation_split`, `validation_data`
-            (points, or `(points, None, weights)`), `callbacks`, `sample_weight`, …
+            (points, a path, or `(points, None, weights)`), `callbacks`,
+            `sample_weight`, …
 
         Returns:
           Keras's History; "loss" is the mean of -log_prob in nats.
@@ -258,7 +308,9 @@ class DensityModel(keras.Model):
             none at all, or NaN or infinite ones.
           ValueError: `checkpoint_dir` is of another fit, or damaged.
           TypeError: points that are not numbers.
-          OSError: `checkpoint_dir` cannot be written.
+          OSError: `checkpoint_dir` cannot be written, or a path not be read.
+          ImportError: it is a Parquet file, and pyarrow is not installed.
+          ConnectionError: another worker of the strategy has gone.
           FloatingPointError: step after step is not finite, at smaller rates too; the
             flow has the best weights so far. A single such step is left out, and the
             first one is explained in a warning.
@@ -273,22 +325,27 @@ class DensityModel(keras.Model):
         if held_out is not None:
             size = kwargs.pop("validation_batch_size", None) or EVALUATED_AT_ONCE
             held_out = held_out.batches(size)
-        self._before_fit(points)
+        steps = kwargs.get("steps_per_epoch")
+        is_dataset = isinstance(points.x, tf.data.Dataset)
+        # Weights start from one epoch.
+        self._before_fit(
+            points._replace(x=points.x.take(steps)) if is_dataset and steps else points
+        )
         others = _as_list(kwargs.pop("callbacks", None))
         order, batches = None, points.x
-        if points.is_array:
-            rows, steps = len(points.points), kwargs.get("steps_per_epoch")
+        if points.is_array or points.is_stream:
             if batch_size is None:
-                batch_size = math.ceil(rows / steps) if steps else _BATCH_SIZE
+                count = points.length
+                batch_size = math.ceil(count / steps) if steps else _BATCH_SIZE
             shuffle = bool(kwargs.pop("shuffle", True))
-            order = Order(rows, _drawn_seed(), shuffle=shuffle)
+            order = points.order(_drawn_seed(), shuffle=shuffle)
             has_own_step = type(self).train_step is not DensityModel.train_step
-            if steps or has_own_step or self.run_eagerly or self._distribute_strategy:
-                batches = in_batches(points.parts, batch_size, order)
+            if steps or has_own_step or points.is_stream or self.run_eagerly:
+                batches = points.batches(batch_size, order)
             else:
                 self._on_hand = (points.parts, order, batch_size)
-                batches = tf.data.Dataset.from_tensors(0).repeat()  # is not read
-                kwargs["steps_per_epoch"] = math.ceil(rows / batch_size)
+                batches = self._example_of(points)  # is not read
+                kwargs["steps_per_epoch"] = math.ceil(order.rows / batch_size)
                 self._choose_compiler(batch_size, epochs * kwargs["steps_per_epoch"])
         self._choose_steps(batch_size, batches, kwargs.get("steps_per_epoch"), others)
         callbacks = [order, *others] if order else [*others]
@@ -296,20 +353,26 @@ class DensityModel(keras.Model):
             callbacks.insert(0, self._prepared_guard(points))
             if isinstance(batches, tf.data.Dataset) and not self._on_hand:
                 self._cut_batches(batches.element_spec)
+        workers, seen = Workers(self.distribute_strategy), None
+        if workers.count > 1 or checkpoint_dir is not None:
+            seen = points.mark
         if checkpoint_dir is not None:
-            seen = points.points if points.is_array else None
-            checkpoint = Checkpoint(checkpoint_dir, order, [*others, self._guard], seen)
+            watched = [*others, self._guard]
+            checkpoint = Checkpoint(checkpoint_dir, order, watched, seen, workers)
             callbacks.append(checkpoint)
         try:
-            history = super().fit(
-                batches,
-                epochs=epochs,
-                validation_data=held_out,
-                callbacks=callbacks,
-                **{**kwargs, "shuffle": False},  # it is, where it should be
-            )
+            with workers.together():
+                if self.compiled:
+                    workers.start_alike(self, seen, order)
+                history = super().fit(
+                    batches,
+                    epochs=epochs,
+                    validation_data=held_out,
+                    callbacks=callbacks,
+                    **{**kwargs, "shuffle": False},  # it is, where it should be
+                )
         except KeyboardInterrupt:
-            if checkpoint_dir is not None:
+            if checkpoint_dir is not None and workers.is_chief:
                 self._guard.leave_best()
                 print(checkpoint.leave_best(), file=sys.stderr)
             raise
@@ -330,43 +393,79 @@ class DensityModel(keras.Model):
             super().make_train_function(force)
             return
         parts, order, batch_size = self._on_hand
-        parts = tf.nest.map_structure(tf.constant, parts)
+        strategy = self._distribute_strategy
+        with tf.device("CPU:0") if strategy else contextlib.nullcontext():
+            parts = tf.nest.map_structure(tf.constant, parts)
         feed = self._feed(parts, order, batch_size)
         width = feed.width if feed.fills else None
         kind = (width, feed.has_weights, str(tf.nest.map_structure(_kind, parts)))
         if self._many_steps is None or self._many_steps[0] != kind or force:
-            compiled = many_steps(
-                self._step, self.get_metrics_result, parts, width, feed.has_weights
-            )
-            self._many_steps = (kind, compiled)
-        compiled = self._many_steps[1]
+
+            def compiled() -> Callable:
+                of_these = (parts, width, feed.has_weights, strategy)
+                return many_steps(self._step, self.get_metrics_result, *of_these)
+
+            self._many_steps = (kind, self._with_way_back(compiled))
+        steps = self._many_steps[1]
 
         def train(_: Any) -> dict[str, tf.Tensor]:
             for batches in feed.next(self.steps_per_execution):
-                logs = compiled(parts, *batches)
+                logs = steps(parts, *batches)
             return logs
 
         self.train_function = train
 
+    def _with_way_back(self, compiled: Callable[[], Callable]) -> Callable:
+        """Returns what takes steps, without XLA where that lacks an operation.
+
+        XLA says so at the first call, before a step is taken.
+        """
+        steps, is_first = compiled(), True
+        if self._jit_asked or not self._gradients.jit_compile:
+            return steps
+
+        def take(*args: Any) -> dict[str, tf.Tensor]:
+            nonlocal steps, is_first
+            try:
+                return steps(*args)
+            except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+                if not is_first:
+                    raise
+                self._gradients = Gradients(self, jit_compile=False)
+                steps = compiled()
+                return steps(*args)
+            finally:
+                is_first = False
+
+        return take
+
+    def _example_of(self, points: data.FitData) -> tf.data.Dataset:
+        """Returns batches that look like those of the points, of a row a replica."""
+        rows = self.distribute_strategy.num_replicas_in_sync
+        batch = tf.nest.map_structure(
+            lambda part: np.resize(part, [rows, *part.shape[1:]]), points.parts
+        )
+        return tf.data.Dataset.from_tensors(batch).repeat()
+
     def _feed(self, parts: Any, order: Order, batch_size: int) -> Feed:
         """Returns what makes batches of rows in memory, of equal parts if it may."""
-        feed = Feed(order, batch_size, parts_of(batch_size))
+        feed = Feed(order, batch_size, self._parts_of(batch_size))
         batch = tf.nest.map_structure(
             lambda part: tf.TensorSpec([feed.width, *part.shape[1:]], part.dtype), parts
         )
-        if self._cut_batches(batch, has_weights=feed.has_weights) > 1:
+        if self._cut_batches(batch, has_weights=feed.has_weights):
             return feed
         return Feed(order, batch_size, None)
 
     def _prepared_guard(self, points: data.FitData) -> Guard:
+        self._guard.rows = points.points if points.is_array else None
+        sizes = {"x": self.event_size, "context": self.context_size}
         with self.distribute_strategy.scope():
             # Or Keras traces the first step twice.
             self.optimizer.build(self.trainable_variables)
-        self._guard.rows = points.points if points.is_array else None
-        sizes = {"x": self.event_size, "context": self.context_size}
-        self._guard.keep_batches(
-            {name: size for name, size in sizes.items() if size}, self.dtype
-        )
+            self._guard.keep_batches(
+                {name: size for name, size in sizes.items() if size}, self.dtype
+            )
         return self._guard
 
     def _before_fit(self, points: data.FitData) -> None:
@@ -383,13 +482,12 @@ class DensityModel(keras.Model):
         self, batch_size: int | None, batches: Any, steps: int | None, callbacks: list
     ) -> None:
         """Sets how many steps one call does, where `compile` was not told."""
-        if self._steps_asked is not None or self._distribute_strategy:
-            return  # Keras's loop of steps does not run on several replicas
-        chosen = steps_at_once(
-            sum(math.prod(weight.shape) for weight in self.trainable_variables),
-            batch_size or _SOME_BATCH_SIZE,
-            callbacks,
-        )
+        one_by_one = self._distribute_strategy and not self._on_hand
+        if self._steps_asked is not None or one_by_one:
+            return
+        of_a_step = flops(self.trainable_variables, batch_size or _SOME_BATCH_SIZE)
+        on_gpu = _devices.is_gpu(self._tensors)
+        chosen = steps_at_once(of_a_step, callbacks, on_gpu=on_gpu)
         count = steps or getattr(batches, "cardinality", lambda: -1)()
         if count > 0:
             chosen = min(chosen, int(count))
@@ -404,12 +502,19 @@ class DensityModel(keras.Model):
 
         By a count, not by a clock: a fit that is resumed must not choose otherwise.
         """
-        if self._jit_asked is None:
-            size = sum(math.prod(weight.shape) for weight in self.trainable_variables)
-            is_long = flops(size, batch_size) * steps > _FLOPS_FOR_XLA
+        if self._jit_asked is None and not self._distribute_strategy:
+            if _devices.is_gpu(self._tensors):
+                is_long = steps > _STEPS_FOR_XLA
+            else:
+                of_a_step = flops(self.trainable_variables, batch_size)
+                is_long = (
+                    of_a_step > _STEP_FLOPS_FOR_XLA
+                    and of_a_step * steps > _FLOPS_FOR_XLA
+                )
             if is_long and not self._gradients.jit_compile:
                 self._compute_by(jit_compile=True)
 
+    @at_weights
     def evaluate(
         self,
         x: Any = None,
@@ -428,6 +533,7 @@ class DensityModel(keras.Model):
             points.batches(batch_size or EVALUATED_AT_ONCE), **kwargs
         )
 
+    @at_weights
     def predict(
         self, x: Any = None, batch_size: int | None = None, **kwargs: Any
     ) -> np.ndarray:
@@ -462,7 +568,13 @@ def _as_list(callbacks: Any) -> list[keras.callbacks.Callback]:
     """Returns what Keras takes as callbacks as a list."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
         return list(callbacks.callbacks)
-    return [] if callbacks is None else keras.tree.flatten(callbacks)
+    callbacks = [] if callbacks is None else keras.tree.flatten(callbacks)
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise TypeError(
+                f"`callbacks` must be Keras callbacks. Received: {callback!r}."
+            )
+    return callbacks
 
 
 def _drawn_seed() -> int:

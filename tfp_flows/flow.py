@@ -1,10 +1,10 @@
 """Flow: a chain of bijectors on a base distribution, as a Keras model."""
 
 import contextlib
-import functools
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,9 +14,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import _checks, data
+from tfp_flows._chunked import CHUNK, Chunked, graph
 from tfp_flows._culprit import culprit
 from tfp_flows._files import beside
 from tfp_flows.adaptation import adapt, leaves, needs_adaptation, shares_outside
+from tfp_flows.batches import flops
 from tfp_flows.composition import (
     as_base,
     as_bijectors,
@@ -25,7 +27,11 @@ from tfp_flows.composition import (
     stage_names,
 )
 from tfp_flows.conditioning import bind, context_size_of, infer_context_size
-from tfp_flows.density_model import DensityModel, NegativeLogLikelihood
+from tfp_flows.density_model import (
+    DensityModel,
+    NegativeLogLikelihood,
+    at_weights,
+)
 from tfp_flows.exporting import export_flow
 from tfp_flows.serialization import Decoder, Encoder, copy_objects
 from tfp_flows.stages import Stage, stage_distributions, walk
@@ -36,8 +42,9 @@ __all__ = ["Flow", "NegativeLogLikelihood", "Stage"]
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
-# Points evaluated at once by `log_prob` and `sample`: bounds the memory.
-_CHUNK = 2**16
+# Of all points, from which on XLA has paid for its compilation: 1 to 5 s, with half the
+# time of each point won back.
+_FLOPS_FOR_XLA = 2e11
 
 # A box of a spline that leaves more than this share of points out is worth a word.
 _LOOKED_AT, _MOST_OUTSIDE = 4096, 0.01
@@ -134,18 +141,18 @@ class Flow(DensityModel):
         points = tf.TensorSpec([None, self.event_size], self.dtype)
         context = tf.TensorSpec([self.context_size], self.dtype)
         count, seed = tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int32)
-        self._base_graph = _graph(
+        self._base_graph = graph(
             lambda n, s, c: bind(self.base, c).sample(n, seed=s), count, seed, context
         )
-        self._stages_graph = _graph(
+        self._stages_graph = graph(
             lambda z, c: walk(*self._given(c), z), points, context
         )
         if self.context_size:
             self._distribution = None
             return
         self._distribution = _transformed(self.base, self.bijectors, self.name)
-        self._log_prob_graph = _graph(self._distribution.log_prob, points)
-        self._forward_graph = _graph(self._distribution.bijector.forward, points)
+        self._log_prob_chunked = Chunked(self._distribution.log_prob, points)
+        self._forward_chunked = Chunked(self._distribution.bijector.forward, points)
 
     def _given(self, context: tf.Tensor) -> tuple[tfd.Distribution, list[tfb.Bijector]]:
         """Returns the base and the bijectors with the context bound."""
@@ -236,9 +243,9 @@ class Flow(DensityModel):
 
     def _after_fit(self, points: data.FitData) -> None:
         """Says when splines do not reach some of the points they were fitted to."""
-        if not points.is_array:
+        sample = points.some(_LOOKED_AT)
+        if sample is None:
             return
-        sample = points.rows(slice(_LOOKED_AT)).x
         sample = sample if isinstance(sample, dict) else {"x": sample}
         shares = shares_outside(
             self.bijectors, **{k: tf.constant(v) for k, v in sample.items()}
@@ -273,6 +280,7 @@ class Flow(DensityModel):
                 return None, f"The gradient of {weight.path} is not finite."
         return super()._explain(batch)
 
+    @at_weights
     def adapt(self, x: Any) -> None:
         """Starts data-dependent weights from data, as Keras's layers do.
 
@@ -281,25 +289,29 @@ class Flow(DensityModel):
         side to the base. `fit` calls this itself where a part still waits for it.
 
         Args:
-          x: as for `fit`; of a dataset, at most the first 65,536 points are read.
+          x: as for `fit`. Of a path or a dataset, all points are read, once: a part on
+            the data's side that takes mean and standard deviation has those of all
+            points, every other part looks at 65,536 random ones of them. Of an endless
+            dataset, the first 65,536 points are read.
 
         Raises:
           ValueError: points of the wrong width, none at all, or NaN or infinite ones.
         """
-        points = self._checked(x)
-        x = points.x if points.is_array else data.first_points(points.x, _CHUNK)
+        x, moments = self._checked(x).start(CHUNK)
         x = x if isinstance(x, dict) else {"x": x}
         parts = {key: tf.cast(value, self.dtype) for key, value in x.items()}
-        adapt(self.base, self.bijectors, **parts)
+        adapt(self.base, self.bijectors, **parts, moments=moments)
 
     # Densities and samples
 
+    @at_weights
     def log_prob(self, x: Any, *, batch_size: int | None = None) -> tf.Tensor:
         """Returns the log-density at points, in nats.
 
         Args:
           x: points `(..., event_size)`.
-          batch_size: points computed at once; 65,536 when None.
+          batch_size: points computed at once; 65,536 when None, under XLA where
+            there are so many that it pays.
 
         Returns:
           A tensor of shape `(...)`. Gradients flow to `x` and to the weights.
@@ -315,12 +327,15 @@ class Flow(DensityModel):
         # Gradients need the caller's own tensor.
         points = tf.cast(x, self.dtype) if tf.is_tensor(x) else tf.constant(checked)
         flat = tf.reshape(points, [-1, self.event_size])
-        chunks = [
-            self._log_prob_graph(flat[start:stop])
-            for start, stop in _chunks(flat.shape[0], batch_size)
-        ]
-        return tf.reshape(tf.concat(chunks, 0), checked.shape[:-1])
+        values = self._log_prob_chunked(
+            lambda i, start, stop: flat[start:stop],
+            flat.shape[0],
+            batch_size,
+            by_xla=self._is_for_xla(flat.shape[0]),
+        )
+        return tf.reshape(values, checked.shape[:-1])
 
+    @at_weights
     def sample(
         self, n: int, *, seed: int | None = None, batch_size: int | None = None
     ) -> tf.Tensor:
@@ -329,7 +344,8 @@ class Flow(DensityModel):
         Args:
           n: how many, at least 1.
           seed: whole number ≥ 0: the same draws each time; drawn when None.
-          batch_size: points computed at once; 65,536 when None.
+          batch_size: points computed at once; 65,536 when None, under XLA where
+            there are so many that it pays.
 
         Raises:
           ValueError: `n` or `seed` is out of its range.
@@ -341,14 +357,22 @@ class Flow(DensityModel):
             if hasattr(part, "warn_of_cost"):
                 part.warn_of_cost(forward=not inverted)
         none = tf.zeros([0], self.dtype)
-        chunks = [
-            self._forward_graph(
-                self._base_graph(stop - start, _stateless(seed, i), none)
-            )
-            for i, (start, stop) in enumerate(_chunks(n, batch_size))
-        ]
-        return tf.concat(chunks, 0) if len(chunks) > 1 else chunks[0]
+        return self._forward_chunked(
+            lambda i, start, stop: self._base_graph(
+                stop - start, _stateless(seed, i), none
+            ),
+            n,
+            batch_size,
+            by_xla=self._is_for_xla(n),
+        )
 
+    def _is_for_xla(self, n: int) -> bool:
+        """Whether n points are worth compiling for, if `compile` did not forbid it."""
+        if self._jit_asked is False:
+            return False
+        return flops(self.weights, n) / 3 > _FLOPS_FOR_XLA  # there is no way back
+
+    @at_weights
     def stages(
         self, n: int = 1000, *, seed: int | None = 0, context: Any = None
     ) -> list[Stage]:
@@ -410,11 +434,12 @@ class Flow(DensityModel):
           ValueError: `order` is not a permutation.
         """
         count = len(self.bijectors)
-        order = [int(i) for i in order]
+        order = list(order)
         if sorted(order) != list(range(count)):
             raise ValueError(
                 f"`order` must be a permutation of 0..{count - 1}. Received: {order}."
             )
+        order = [int(i) for i in order]
         base, bijectors = copy_objects([self.base, list(self.bijectors)])
         copy = type(self)(
             [bijectors[i] for i in order],
@@ -473,7 +498,16 @@ class Flow(DensityModel):
         # A scope hides the one it stands in, such as that of `load_model`.
         scope = keras.saving.custom_object_scope
         with scope(custom_objects) if custom_objects else contextlib.nullcontext():
-            base, bijectors = Decoder().decode(config["structure"])
+            try:
+                return cls._decoded(config)
+            except ValueError:
+                raise
+            except Exception as error:  # a wrong entry leads to errors of any kind
+                raise ValueError(f"Not a saved flow: {_brief(error)}") from error
+
+    @classmethod
+    def _decoded(cls, config: dict[str, Any]) -> Self:
+        base, bijectors = Decoder().decode(config["structure"])
         flow = cls(
             bijectors,
             base=base,
@@ -482,7 +516,10 @@ class Flow(DensityModel):
             dtype=config["dtype"],
             name=config["name"],
         )
-        flow._stage_names = tuple(config["stage_names"])
+        names = tuple(map(str, config["stage_names"]))
+        if len(names) != len(flow._stage_names):
+            raise ValueError(f"Not a saved flow: {len(names)} names of its stages.")
+        flow._stage_names = names
         if not config["trainable"]:
             flow.trainable = False
         return flow
@@ -513,8 +550,26 @@ class Flow(DensityModel):
                     f"A flow with weights that are NaN cannot be saved: {weight.path}."
                 )
         self.get_config()  # says what cannot be saved before a file is touched
+        if self.compiled and self.trainable_variables:
+            # A flow is loaded with an optimizer that is ready to fit.
+            self.optimizer.build(self.trainable_variables)
         with beside(path) as temporary:
             super().save(temporary, **kwargs)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Keras's hook, before the weights are loaded: refuses those of damaged files.
+
+        Raises:
+          ValueError: a part of the file is not what its checksum says.
+        """
+        # Where Keras cannot read the weights as a whole it reads them in pieces, of
+        # which Python, from 3.12 on, checks no sums.
+        archive = getattr(store, "archive", None)
+        if archive is not None and archive.filename:
+            with zipfile.ZipFile(archive.filename) as file:
+                if part := file.testzip():
+                    raise ValueError(f"The file is damaged: {part} fails its checksum.")
+        super().load_own_variables(store)
 
     def export(self, filepath: Any, **kwargs: Any) -> None:
         """Writes a SavedModel that runs where neither tfp_flows nor TFP is installed.
@@ -535,13 +590,6 @@ class Flow(DensityModel):
         export_flow(self, Path(filepath), **kwargs)
 
 
-def _graph(function: Callable, *signature: tf.TensorSpec) -> Callable:
-    """Returns the function compiled once for any number of points."""
-    # TensorFlow counts retraces by source line; a partial keeps flows apart.
-    apart = functools.partial(function)
-    return tf.function(apart, input_signature=signature, autograph=False)
-
-
 def _transformed(
     base: tfd.Distribution, bijectors: Sequence[tfb.Bijector], name: str
 ) -> tfd.TransformedDistribution:
@@ -549,17 +597,13 @@ def _transformed(
     return tfd.TransformedDistribution(base, chain, name=name)
 
 
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+
+
 def _is_symbolic(value: Any) -> bool:
     """Whether this is a tensor of somebody's graph, which has no value to check."""
     return tf.is_tensor(value) and not hasattr(value, "numpy")
-
-
-def _chunks(n: int, batch_size: int | None) -> Iterator[tuple[int, int]]:
-    size = (
-        _CHUNK if batch_size is None else _checks.positive_int(batch_size, "batch_size")
-    )
-    for start in range(0, n, size):
-        yield start, min(start + size, n)
 
 
 def _stateless(seed: int, chunk: int = 0) -> np.ndarray:

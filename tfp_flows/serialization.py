@@ -10,6 +10,7 @@ A variable is written as its shape and dtype; its value travels with the weights
 """
 
 import inspect
+import math
 import types
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows import _checks
+
 __all__ = ["Decoder", "Encoder", "copy_objects", "decode_arguments", "encode_arguments"]
 
 tfb = tfp.bijectors
@@ -27,6 +30,10 @@ tfd = tfp.distributions
 _TFP_NAMESPACES = {"tfb": (tfb, tfb.Bijector), "tfd": (tfd, tfd.Distribution)}
 _TAG = "class_name"
 _BUNDLED_BY_KERAS = ("keras", "builtins")
+
+# What a file may ask for, far beyond any flow: a short text must not fill the memory,
+# nor, by naming over and over what it has named, take for ever.
+_MOST_NUMBERS, _MOST_OBJECTS, _MOST_NESTED = 2**30, 10**5, 100
 
 
 class Encoder:
@@ -72,7 +79,9 @@ class Encoder:
             (tfb.Bijector, self._tfp_object),
             (tfd.Distribution, self._tfp_object),
             (keras.Layer, self._layer),
-            ((np.ndarray, np.generic), self._array),
+            (np.ndarray, self._array),
+            # TFP takes bijectors for equal by numbers, not by arrays of no axis.
+            (np.generic, lambda v, where: self._array(v, where, tag="number")),
             (tf.Tensor, self._tensor),
             (tf.DType, lambda v, _: {_TAG: "dtype", "name": v.name}),
             (tf.TensorShape, lambda v, _: {_TAG: "shape", "dims": v.as_list()}),
@@ -252,7 +261,8 @@ class Decoder:
 
     def __init__(self, kept: list[Any] | None = None) -> None:
         self._kept = kept or []
-        self._objects: dict[int, Any] = {}
+        self._objects: dict[int, tuple[Any, int]] = {}
+        self._count = self._depth = 0
 
     def decode(self, data: Any) -> Any:
         """Returns the object that `data` describes.
@@ -261,21 +271,41 @@ class Decoder:
           ValueError: `data` names something that is neither ours, TFP's, Keras's
             nor passed in by the caller, or is not what an encoder writes.
         """
-        if isinstance(data, list):
-            return [self.decode(item) for item in data]
-        if not isinstance(data, dict):
+        if not isinstance(data, (dict, list)):
             return data
-        tag = data.get(_TAG)
+        self._depth += 1
+        if self._depth > _MOST_NESTED:
+            raise ValueError("Not a saved flow: it is nested too deeply.")
+        if isinstance(data, list):
+            value = [self.decode(item) for item in data]
+        else:
+            value = self._read(data)
+        self._depth -= 1
+        return value
+
+    def _read(self, data: dict[str, Any]) -> Any:
+        tag, before = data.get(_TAG), self._count
         try:
             if tag == "same":
-                return self._objects[data["id"]]
+                value, count = self._objects[data["id"]]
+                self._add(count)
+                return value
+            self._add(1)
             read = getattr(self, f"_read_{tag}", None) if _is_word(tag) else None
             value = read(data) if read else self._read_tfp_object(data)
+            if "id" in data:
+                self._objects[data["id"]] = (value, self._count - before)
         except (KeyError, IndexError) as error:
             raise ValueError(f"Not a saved flow: {tag!r} lacks {error}.") from error
-        if "id" in data:
-            self._objects[data["id"]] = value
         return value
+
+    def _add(self, count: int) -> None:
+        """Counts an object each time it is used, not only where it is written."""
+        self._count += count
+        if self._count > _MOST_OBJECTS:
+            raise ValueError(
+                f"Not a saved flow: it holds more than {_MOST_OBJECTS} objects."
+            )
 
     def _read_tuple(self, data: dict[str, Any]) -> tuple:
         return tuple(self.decode(data["items"]))
@@ -286,6 +316,9 @@ class Decoder:
     def _read_array(self, data: dict[str, Any]) -> np.ndarray:
         values = np.array(data["values"], dtype=_dtype(data["dtype"]).as_numpy_dtype)
         return values.reshape(data["shape"])
+
+    def _read_number(self, data: dict[str, Any]) -> np.generic:
+        return self._read_array(data)[()]
 
     def _read_tensor(self, data: dict[str, Any]) -> tf.Tensor:
         return tf.constant(self._read_array(data))
@@ -298,7 +331,7 @@ class Decoder:
 
     def _read_variable(self, data: dict[str, Any]) -> tf.Variable:
         return tf.Variable(
-            tf.zeros(data["shape"], _dtype(data["dtype"])),
+            tf.zeros(_dims(data["shape"]), _dtype(data["dtype"])),
             trainable=bool(data["trainable"]),
             name=str(data["name"]),
         )
@@ -343,6 +376,13 @@ class Decoder:
         if inspect.isclass(cls) and issubclass(cls, (tfb.Bijector, tfd.Distribution)):
             return cls
         raise ValueError(f"{name!r} in the file is not a bijector or distribution.")
+
+
+def _dims(dims: Any) -> list[int]:
+    dims = [_checks.size(dim, "shape") for dim in dims]
+    if math.prod(dims) > _MOST_NUMBERS:
+        raise ValueError(f"Not a saved flow: a variable of shape {dims} is too large.")
+    return dims
 
 
 def _is_word(name: Any) -> bool:

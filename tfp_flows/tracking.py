@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows.bijectors.base import among_points_of
 from tfp_flows.conditioning import bind
 
 __all__ = ["Adoption", "TFPLayer"]
@@ -72,7 +73,8 @@ class TFPLayer(keras.layers.Layer):
         # The trace creates lazy weights, and names every variable that is read,
         # also those that hide in closures.
         apply = tf.function(self._apply, autograph=False)
-        graph = apply.get_concrete_function(points, context).graph
+        with among_points_of(points.shape[-1]):
+            graph = apply.get_concrete_function(points, context).graph
         self.sublayers = list(_keras_layers(self.tfp_object))
         taken = {
             part
@@ -90,7 +92,7 @@ class TFPLayer(keras.layers.Layer):
         if isinstance(part, tfd.Distribution):
             return (part.log_prob(x),)
         y = part.forward(x)
-        if y.shape[-1] != x.shape[-1]:
+        if y.shape.rank is not None and y.shape[-1] not in (None, x.shape[-1]):
             name = type(self.tfp_object).__name__.lstrip("_")
             raise ValueError(
                 f"Every bijector must keep the width of the points, {x.shape[-1]}. "

@@ -110,7 +110,16 @@ def made_by(script: str) -> str:
     return f"Made by `{command}` on {cores} cores ({kind}), {versions}."
 
 
-def write(name: str, page: str, results: list[dict]) -> None:
+def between(text: str, begin: str, end: str, block: str) -> str:
+    """Returns a page with what stands between two of its comments replaced."""
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"The page must hold {begin!r} and then {end!r}.")
+    return f"{before}{begin}\n\n{block}\n\n{end}{after}"
+
+
+def write(name: str, page: str, results: list | dict) -> None:
     """Writes docs/name.md and docs/name.json."""
     (DOCS / f"{name}.md").write_text(page, encoding="utf-8")
     record = {"machine": machine(), "results": results}

@@ -170,19 +170,21 @@ def _fit_zuko(
     flow = family(
         train.shape[1], transforms=transforms, hidden_features=hidden, randperm=True
     )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    flow.to(device)
     optimizer = torch.optim.Adam(flow.parameters(), lr=1e-3)
     best = {}
 
     def step(batch, rate):
         optimizer.param_groups[0]["lr"] = rate
-        loss = -flow().log_prob(torch.from_numpy(batch)).mean()
+        loss = -flow().log_prob(torch.from_numpy(batch).to(device)).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
     @torch.no_grad()
     def score(x):
-        return flow().log_prob(torch.from_numpy(x)).numpy()
+        return flow().log_prob(torch.from_numpy(x).to(device)).cpu().numpy()
 
     def keep():
         best.update((k, v.clone()) for k, v in flow.state_dict().items())

@@ -11,7 +11,6 @@ Run: python tests/benchmarks/nasty_fits.py [--count 1000] [--seed 0]
 
 import argparse
 import collections
-import concurrent.futures
 import dataclasses
 import gc
 import multiprocessing
@@ -240,11 +239,9 @@ def report(outcomes: Iterable[tuple[Fit, list[str]]]) -> int:
 
 def main(count: int, seed: int) -> int:
     """Makes the fits, in processes that end before their graphs fill the memory."""
-    pool = concurrent.futures.ProcessPoolExecutor(
-        1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=50
-    )
-    with pool:
-        return report(pool.map(outcome, range(seed, seed + count)))
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1, maxtasksperchild=50) as pool:
+        return report(pool.imap(outcome, range(seed, seed + count)))
 
 
 if __name__ == "__main__":

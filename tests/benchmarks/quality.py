@@ -8,7 +8,7 @@ docs/quality.md and docs/quality.json.
 
 Run: python tests/benchmarks/quality.py [--seconds 60] [--rows 20000] [--seeds 1]
     [--problems two_moons ...] [--methods ours mixture ...] [--tables FILE ...]
-    [--work FOLDER] [--write]
+    [--work FOLDER] [--no-fits] [--write]
 """
 
 import argparse
@@ -200,7 +200,8 @@ included, in a process of its own, one after the other; the slowest took
 refitted. KernelDensity: the bandwidth likewise. zuko: NSF, 3 transforms; flowjax: MAF
 with rational-quadratic splines; both with Adam at 1e-3, batches of 256, standardized
 columns, and the weights that were best on a tenth of the points. FlowDensity:
-`time_limit={options.seconds:g}` and nothing else set. Seeds: {options.seeds}."""
+`time_limit={options.seconds:g}` and nothing else set. Seeds: {options.seeds}.
+A dash: not run."""
     ]
     if table := density_table(rows, options.methods):
         parts.append(f"""## Named densities
@@ -237,7 +238,11 @@ def main(options: argparse.Namespace) -> None:
             done = [
                 method
                 for method in options.methods
-                if _harness.run(__file__, folder, method, options.seconds, seed)
+                if (folder / f"{method}.json").exists()
+                or (
+                    not options.no_fits
+                    and _harness.run(__file__, folder, method, options.seconds, seed)
+                )
             ]
             fresh = results(folder, name, seed, done)
             for row in fresh:
@@ -260,6 +265,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=methods, default=methods)
     parser.add_argument("--tables", nargs="*", type=Path, default=[])
     parser.add_argument("--work", type=Path, help="folder of the fits; temporary")
+    parser.add_argument("--no-fits", action="store_true", help="only what is there")
     parser.add_argument("--write", action="store_true", help="the pages in docs/")
     return parser.parse_args()
 

@@ -240,11 +240,7 @@ better; the error is {errors}. `twisted_mixture` (10-d) is in
 
 def page(text: str, block: str) -> str:
     """Returns a page with what stands between its two comments replaced."""
-    before, _, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise ValueError(f"The page must hold {BEGIN!r} and then {END!r}.")
-    return f"{before}{BEGIN}\n\n{block}\n\n{END}{after}"
+    return _harness.between(text, BEGIN, END, block)
 
 
 def main(options: argparse.Namespace) -> None:

@@ -93,8 +93,8 @@ class Mixture(tfd.Distribution):
         dtype: Any = "float32",
         name: str = "Mixture",
     ) -> None:
-        event_size = _checks.positive_int(event_size, "event_size")
-        components = _checks.positive_int(components, "components")
+        event_size = _checks.positive_size(event_size, "event_size")
+        components = _checks.positive_size(components, "components")
         tails = _checks.pick(tails, TAILS, "kind of tails")
         context_size = _checks.size(context_size, "context_size")
         hidden = networks.as_hidden(hidden)

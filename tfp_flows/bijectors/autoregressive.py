@@ -42,7 +42,8 @@ class Autoregressive(Bijector):
         networks.as_order(given["order"])
         if given["residual"]:
             networks.as_width(given["hidden"])
-        super().__init__(given, dtype=given["dtype"], name=given["name"])
+        dtype = networks.dtype_of_points(given["dtype"])
+        super().__init__(given, dtype=dtype, name=given["name"])
         self._weights: list[tf.Variable] = []
         self._has_warned = False
 
@@ -69,7 +70,7 @@ class Autoregressive(Bijector):
                 features=self._features_each,
                 zero_start=given["identity_start"],
                 seed=given["seed"],
-                dtype=dtype.name,
+                dtype=networks.dtype_of_networks(given["dtype"]) or dtype.name,
             )
         # Keras weights are invisible to tf.Module, and so to TFP, without this.
         self._weights = networks.create_weights(
@@ -321,7 +322,8 @@ class MaskedAutoregressive(_Affine):
       context_size: width of a context that the network sees beside the coordinates;
         0 for none.
       trainable: False freezes all weights.
-      dtype: float32 or float64; that of the first input when None.
+      dtype: float32 or float64; that of the first input when None. "mixed_bfloat16" is
+        float32 with bfloat16 in the matrix products of the networks.
       name: as in TFP.
 
     Raises:

@@ -1,10 +1,14 @@
 """What every bijector of ours shares: weights on demand, log-dets, configuration."""
 
+import contextlib
 import copy
 import inspect
 import itertools
 import re
+import threading
 import weakref
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any, Self
 
 import keras
@@ -20,12 +24,38 @@ from tfp_flows.serialization import decode_arguments, encode_arguments
 
 tfb = tfp.bijectors
 
-__all__ = ["Bijector", "broadcast_rows", "is_given", "learnable", "register"]
+__all__ = [
+    "Bijector",
+    "among_points_of",
+    "broadcast_rows",
+    "is_given",
+    "learnable",
+    "register",
+]
 
 register = keras.saving.register_keras_serializable("tfp_flows")
 
 # TFP's cache tells bijectors apart by these; ids would return after a deletion.
 _TOKENS = itertools.count()
+
+# Weights are created once, also where the first inputs come from several threads.
+_BUILDING = threading.RLock()
+
+# Of the points that a Flow traces its stages with.
+_KNOWN_WIDTH: ContextVar[int | None] = ContextVar("known_width", default=None)
+
+
+@contextlib.contextmanager
+def among_points_of(width: int) -> Iterator[None]:
+    """Tells bijectors the width of points whose tensors do not know it themselves.
+
+    In a graph some of TFP's bijectors lose it, at width 1.
+    """
+    token = _KNOWN_WIDTH.set(width)
+    try:
+        yield
+    finally:
+        _KNOWN_WIDTH.reset(token)
 
 
 class _GraphCache(cache_util.BijectorCacheWithGreedyAttrs):
@@ -164,21 +194,22 @@ class Bijector(tfb.Bijector):
           ValueError: the bijector cannot act on points of this width, or was built
             for another.
         """
-        if self._event_size is not None:
-            self._check_width(event_size)
-            return
-        if self._unbound is not None:
-            self._unbound.build(event_size, dtype)
-            own = ("_context", "_unbound", "_token")
-            shared = vars(self._unbound).items()
-            vars(self).update({k: v for k, v in shared if k not in own})
-            return
-        event_size = _checks.positive_int(event_size, "event_size")
-        dtype = tf.as_dtype(self.dtype or dtype or tf.float32)
-        with tf.init_scope():  # out of any graph: weights outlive it
-            self._build(event_size, dtype)
-        self._dtype = dtype
-        self._event_size = event_size
+        with _BUILDING:
+            if self._event_size is not None:
+                self._check_width(event_size)
+                return
+            if self._unbound is not None:
+                self._unbound.build(event_size, dtype)
+                own = ("_context", "_unbound", "_token")
+                shared = vars(self._unbound).items()
+                vars(self).update({k: v for k, v in shared if k not in own})
+                return
+            event_size = _checks.positive_size(event_size, "event_size")
+            dtype = tf.as_dtype(self.dtype or dtype or tf.float32)
+            with tf.init_scope():  # out of any graph: weights outlive it
+                self._build(event_size, dtype)
+            self._dtype = dtype
+            self._event_size = event_size
 
     def _check_width(self, width: int | None) -> None:
         if width is not None and width != self._event_size:
@@ -200,13 +231,15 @@ class Bijector(tfb.Bijector):
         width = points.shape[-1] if points.shape.rank is not None else None
         if self._event_size is not None:
             self._check_width(width)
-        elif width is None:
+        elif (known := width or _KNOWN_WIDTH.get()) is None:
             raise ValueError(
                 f"{type(self).__name__} cannot take its width from points of unknown "
                 "width. Remedy: call `build(event_size)` first."
             )
         else:
-            self.build(width, points.dtype)
+            self.build(known, points.dtype)
+        if width is None and points.shape.rank is not None:
+            points = tf.ensure_shape(points, [*points.shape[:-1], self._event_size])
         if not self.context_size:
             return points
         if self._context is None:

@@ -28,7 +28,8 @@ class Coupling(Bijector):
         """Checks what all couplings take; `parameters` are the `locals()` of one."""
         given = networks.as_options(parameters)
         as_mask(given["mask"], given["flip"])
-        super().__init__(given, dtype=given["dtype"], name=given["name"])
+        dtype = networks.dtype_of_points(given["dtype"])
+        super().__init__(given, dtype=dtype, name=given["name"])
         self._weights: list[tf.Variable] = []
 
     @property
@@ -49,20 +50,21 @@ class Coupling(Bijector):
             )
         self._sizes = (kept.size, moved.size)
         self._order = np.concatenate([kept, moved])
+        policy = networks.dtype_of_networks(given["dtype"]) or dtype.name
         self._network = given["network"]
         if self._network is None:
             self._network = networks.MLP(
                 given["hidden"],
                 given["activation"],
                 seed=given["seed"],
-                dtype=dtype.name,
+                dtype=policy,
             )
         self._head = keras.layers.Dense(
             moved.size * self._steering_size,
             kernel_initializer="zeros"
             if given["identity_start"]
             else keras.initializers.GlorotUniform(given["seed"] + 2**31),
-            dtype=dtype.name,
+            dtype=policy,
             name="head",
         )
         # Keras weights are invisible to tf.Module, and so to TFP, without this.
@@ -160,7 +162,8 @@ class AffineCoupling(_PlainCoupling):
       seed: of the initial weights; drawn when None.
       context_size: width of a context that the network sees beside x[b]; 0 for none.
       trainable: False freezes all weights.
-      dtype: float32 or float64; that of the first input when None.
+      dtype: float32 or float64; that of the first input when None. "mixed_bfloat16" is
+        float32 with bfloat16 in the matrix products of the networks.
       name: as in TFP.
 
     Raises:

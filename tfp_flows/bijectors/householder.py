@@ -74,7 +74,7 @@ class Householder(Bijector):
         name: str | None = None,
     ) -> None:
         if reflections is not None:
-            reflections = _checks.positive_int(reflections, "reflections")
+            reflections = _checks.positive_size(reflections, "reflections")
             if identity_start and reflections % 2:
                 raise ValueError(
                     "`reflections` must be even to start as the identity. Received: "

@@ -73,7 +73,7 @@ class MixtureCDF(Bijector):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        components = _checks.positive_int(components, "components")
+        components = _checks.positive_size(components, "components")
         hidden = networks.as_hidden(hidden)
         if context_size:
             seed = _checks.as_seed(seed)

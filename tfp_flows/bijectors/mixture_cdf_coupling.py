@@ -61,7 +61,8 @@ class MixtureCDFCoupling(Coupling):
       seed: of the initial weights; drawn when None.
       context_size: width of a context that the network sees beside y[b]; 0 for none.
       trainable: False freezes all weights.
-      dtype: float32 or float64; that of the first input when None.
+      dtype: float32 or float64; that of the first input when None. "mixed_bfloat16" is
+        float32 with bfloat16 in the matrix products of the networks.
       name: as in TFP.
 
     Raises:
@@ -96,7 +97,7 @@ class MixtureCDFCoupling(Coupling):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        components = _checks.positive_int(components, "components")
+        components = _checks.positive_size(components, "components")
         super().__init__(locals())
 
     @property

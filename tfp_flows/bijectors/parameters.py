@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfp_flows import networks
 from tfp_flows.bijectors.base import is_given, learnable
 
-__all__ = ["Parameters", "check_given"]
+__all__ = ["Parameters", "check_given", "check_number"]
 
 
 class Parameters(tf.Module):
@@ -99,3 +99,17 @@ def check_given(value: Any, name: str, context_size: int) -> None:
             f"`{name}` cannot be your own variable or tensor and depend on a context "
             "as well. Remedy: give it as a number, or leave `context_size` at 0."
         )
+
+
+def check_number(value: Any, name: str) -> None:
+    """Checks that a parameter is one number, or the caller's own tensor of one.
+
+    Raises:
+      ValueError: it is not.
+    """
+    number = value if is_given(value) else np.asarray(value)
+    is_number = tuple(number.shape) == ()
+    if is_number and isinstance(number, np.ndarray):
+        is_number = number.dtype.kind in "fiu" and np.isfinite(number)
+    if not is_number:
+        raise ValueError(f"`{name}` must be one finite number. Received: {value!r}.")

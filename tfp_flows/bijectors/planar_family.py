@@ -255,7 +255,7 @@ class Sylvester(_Units):
         name: str | None = None,
     ) -> None:
         if units is not None:
-            units = _checks.positive_int(units, "units")
+            units = _checks.positive_size(units, "units")
         hidden = networks.as_hidden(hidden)
         seed = _checks.as_seed(seed)
         Bijector.__init__(self, locals(), dtype=dtype, name=name)

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._devices import has_gpu
+
 __all__ = ["MIN_BIN", "MIN_SLOPE", "spline", "steering_size"]
 
 # Without least bins and slopes the gradients of splines are NaN sooner or later.
@@ -149,6 +151,8 @@ def _bins(raw: tf.Tensor, bins: int) -> tuple[tf.Tensor, tf.Tensor]:
     pair = tf.reshape(raw[..., : 2 * bins], tf.concat([shape, [2, bins]], 0))
     pair = tf.ensure_shape(pair, [*raw.shape[:-1], 2, bins])
     shares = MIN_BIN + (1 - bins * MIN_BIN) * tf.nn.softmax(pair)
+    if has_gpu():  # whose products may keep ten bits alone, those of TF32
+        return tf.cumsum(shares, -1, exclusive=True), shares
     # One product of matrices is the fastest cumulative sum; as a batch of products
     # TensorFlow 2.21 crashes on it.
     before = tf.constant(np.triu(np.ones([bins, bins]), 1), shares.dtype)

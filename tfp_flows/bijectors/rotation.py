@@ -11,7 +11,7 @@ from tfp_flows import networks
 from tfp_flows._checks import as_seed
 from tfp_flows.bijectors.base import Bijector, learnable, register
 from tfp_flows.bijectors.matrices import random_rotation, strictly_lower, transformed
-from tfp_flows.bijectors.parameters import Parameters, check_given
+from tfp_flows.bijectors.parameters import Parameters, check_given, check_number
 
 __all__ = ["Rotation", "Rotation2D"]
 
@@ -61,6 +61,8 @@ class Rotation2D(Bijector):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
+        if angle is not None:
+            check_number(angle, "angle")
         check_given(angle, "angle", context_size)
         hidden = networks.as_hidden(hidden)
         if context_size:

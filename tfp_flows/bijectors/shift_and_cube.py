@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfp_flows import networks
 from tfp_flows._checks import as_seed
 from tfp_flows.bijectors.base import Bijector, register
-from tfp_flows.bijectors.parameters import Parameters, check_given
+from tfp_flows.bijectors.parameters import Parameters, check_given, check_number
 
 __all__ = ["ShiftAndCube"]
 
@@ -76,6 +76,8 @@ class ShiftAndCube(Bijector):
                 "`source` and `target` must be different coordinates. "
                 f"Received: {source} for both."
             )
+        if coefficient is not None:
+            check_number(coefficient, "coefficient")
         check_given(coefficient, "coefficient", context_size)
         hidden = networks.as_hidden(hidden)
         if context_size:

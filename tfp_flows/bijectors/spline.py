@@ -71,7 +71,7 @@ class Spline(Bijector):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        bins = _checks.positive_int(bins, "bins")
+        bins = _checks.positive_size(bins, "bins")
         if bins < 2:
             raise ValueError(f"`bins` must be at least 2. Received: {bins}.")
         box = as_box(box)

@@ -65,7 +65,8 @@ class SplineCoupling(Coupling):
       seed: of the initial weights; drawn when None.
       context_size: width of a context that the network sees beside x[b]; 0 for none.
       trainable: False freezes all weights.
-      dtype: float32 or float64; that of the first input when None.
+      dtype: float32 or float64; that of the first input when None. "mixed_bfloat16" is
+        float32 with bfloat16 in the matrix products of the networks.
       name: as in TFP.
 
     Raises:
@@ -103,7 +104,7 @@ class SplineCoupling(Coupling):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        bins = _checks.positive_int(bins, "bins")
+        bins = _checks.positive_size(bins, "bins")
         if bins < 2:
             raise ValueError(f"`bins` must be at least 2. Received: {bins}.")
         box = as_box(box)

@@ -36,8 +36,7 @@ class Normalizer(Bijector):
         Raises:
           ValueError: points of the wrong width, none at all, or NaN or infinite ones.
         """
-        self._start(*self._mean_and_std(y))
-        self._adapted.assign(tf.ones_like(self._adapted))
+        self.adapt_to(*self._mean_and_std(y))
 
     def adapt_inverted(self, x: Any) -> None:
         """Takes the start from data on the base's side, as `tfb.Invert` needs it.
@@ -45,8 +44,24 @@ class Normalizer(Bijector):
         It is `forward` that takes them to mean 0 and deviation 1 then. Args and errors
         are those of `adapt`.
         """
-        mean, std = self._mean_and_std(x)
-        self._start(-mean / std, 1 / std)
+        self.adapt_to(*self._mean_and_std(x), inverted=True)
+
+    def adapt_to(
+        self, mean: np.ndarray, std: np.ndarray, *, inverted: bool = False
+    ) -> None:
+        """Takes the start from the moments of data.
+
+        Args:
+          mean: `(event_size,)`.
+          std: `(event_size,)`; 0 where a coordinate is constant.
+          inverted: whether the data are on the base's side.
+        """
+        # A smaller number has no reciprocal.
+        least = np.finfo(self.dtype.as_numpy_dtype).tiny
+        std = np.where(std >= least, std, 1.0)
+        if inverted:
+            mean, std = -mean / std, 1 / std
+        self._start(mean, std)
         self._adapted.assign(tf.ones_like(self._adapted))
 
     def _mean_and_std(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -55,10 +70,7 @@ class Normalizer(Bijector):
         y = y.reshape(-1, y.shape[-1]).astype(np.float64)
         varies = y.min(0) < y.max(0)
         # The mean of equal numbers can differ from them by rounding.
-        mean, std = np.where(varies, y.mean(0), y[0]), y.std(0)
-        # A smaller number has no reciprocal.
-        least = np.finfo(self.dtype.as_numpy_dtype).tiny
-        return mean, np.where(varies & (std >= least), std, 1.0)
+        return np.where(varies, y.mean(0), y[0]), np.where(varies, y.std(0), 0.0)
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
         self._adapted = tf.Variable(
@@ -155,6 +167,13 @@ class Standardize(Normalizer):
         """As `adapt`, of data on the base's side."""
         if self.parameters["mean"] is None:
             super().adapt_inverted(x)
+
+    def adapt_to(
+        self, mean: np.ndarray, std: np.ndarray, *, inverted: bool = False
+    ) -> None:
+        """As `adapt`, to data of which the moments are known."""
+        if self.parameters["mean"] is None:
+            super().adapt_to(mean, std, inverted=inverted)
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
         super()._build(event_size, dtype)

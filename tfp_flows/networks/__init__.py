@@ -6,7 +6,11 @@ give each variable outputs that depend on the variables before it alone;
 """
 
 from tfp_flows.networks._layers import as_hidden, as_width
-from tfp_flows.networks._options import as_options
+from tfp_flows.networks._options import (
+    as_options,
+    dtype_of_networks,
+    dtype_of_points,
+)
 from tfp_flows.networks._weights import create_weights
 from tfp_flows.networks.contractive import ContractiveMLP
 from tfp_flows.networks.masked import MaskedMLP, MaskedResidualMLP, as_order
@@ -24,4 +28,6 @@ __all__ = [
     "as_order",
     "as_width",
     "create_weights",
+    "dtype_of_networks",
+    "dtype_of_points",
 ]

@@ -29,7 +29,7 @@ def as_hidden(hidden: Sequence[int]) -> tuple[int, ...]:
             "`hidden` must be a sequence of layer widths, such as (64, 64). "
             f"Received: {hidden!r}."
         )
-    return tuple(_checks.positive_int(units, "hidden") for units in hidden)
+    return tuple(_checks.positive_size(units, "hidden") for units in hidden)
 
 
 def as_width(hidden: Sequence[int]) -> int:

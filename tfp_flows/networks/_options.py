@@ -7,7 +7,9 @@ import keras
 from tfp_flows._checks import as_seed
 from tfp_flows.networks._layers import as_hidden
 
-__all__ = ["as_options"]
+__all__ = ["as_options", "dtype_of_networks", "dtype_of_points"]
+
+_MIXED = "mixed_bfloat16"  # weights of float32, products of bfloat16
 
 
 def as_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -37,3 +39,31 @@ def as_options(options: dict[str, Any]) -> dict[str, Any]:
         "activation": name if isinstance(name, str) else activation,
         "seed": as_seed(options["seed"]),
     }
+
+
+def dtype_of_points(dtype: Any) -> Any:
+    """Returns the dtype of points, log-dets and weights; networks may have another.
+
+    Args:
+      dtype: as a bijector takes it: that of the points, None, or "mixed_bfloat16".
+
+    Raises:
+      ValueError: another mixed precision.
+    """
+    if not isinstance(dtype, str) or not dtype.startswith("mixed"):
+        return dtype
+    if dtype != _MIXED:
+        raise ValueError(
+            f"`dtype` must be float32, float64 or {_MIXED!r}. Received: {dtype!r}. "
+            "Remedy: bfloat16 has the range of float32, so that no loss needs scaling."
+        )
+    return "float32"
+
+
+def dtype_of_networks(dtype: Any) -> str | None:
+    """Returns what Keras calls the precision of networks, None for that of points.
+
+    Args:
+      dtype: as in `dtype_of_points`.
+    """
+    return _MIXED if dtype == _MIXED else None

@@ -68,7 +68,7 @@ class ContractiveMLP(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.event_size = _checks.positive_int(event_size, "event_size")
+        self.event_size = _checks.positive_size(event_size, "event_size")
         self.hidden = as_hidden(hidden)
         if not 0 < lipschitz < 1:
             raise ValueError(

@@ -126,8 +126,7 @@ def _draw_ranking(ax: Axes, fits: Any) -> None:
 
 
 def _short(order: Sequence[int]) -> str:
-    words = order_label(order).removeprefix("order ").split(", ")
-    return ", ".join([*words[:3], "…", words[-1]] if len(words) > 6 else words)
+    return order_label(order).removeprefix("order ")
 
 
 def _nats(mean: float) -> str:

@@ -315,6 +315,6 @@ def order_label(order: Sequence[int]) -> str:
     if order == sorted(order):
         return "given order"
     shown = [str(i) for i in order]
-    if len(shown) > 8:
-        shown = [*shown[:6], "…", shown[-1]]
+    if len(shown) > 6:
+        shown = [*shown[:3], "…", shown[-1]]
     return f"order {', '.join(shown)}"

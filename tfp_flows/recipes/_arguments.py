@@ -2,10 +2,11 @@
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
-from tfp_flows import _checks
+from tfp_flows import _checks, networks
 
-__all__ = ["check_for_couplings", "seeds_from"]
+__all__ = ["check_for_couplings", "dtypes", "seeds_from"]
 
 
 def seeds_from(seed: int | None) -> Iterator[int]:
@@ -13,6 +14,11 @@ def seeds_from(seed: int | None) -> Iterator[int]:
     generator = random.Random(_checks.as_seed(seed))
     while True:
         yield generator.randrange(2**31)
+
+
+def dtypes(dtype: Any) -> tuple[Any, str | None]:
+    """Returns the dtype of a flow, and that of its bijectors where it says more."""
+    return networks.dtype_of_points(dtype), networks.dtype_of_networks(dtype)
 
 
 def check_for_couplings(event_size: int, layers: int) -> None:

@@ -14,7 +14,7 @@ from tfp_flows.bijectors import (
     Standardize,
 )
 from tfp_flows.flow import Flow
-from tfp_flows.recipes._arguments import seeds_from
+from tfp_flows.recipes._arguments import dtypes, seeds_from
 
 __all__ = ["iaf", "maf", "neural_spline_autoregressive"]
 
@@ -48,6 +48,8 @@ def maf(
         then the last bijector, `Standardize`, takes the units from the data in `fit`.
       seed: of the initial weights; drawn when None.
       dtype: "float32" or "float64"; that of the base, or Keras's `floatx`, when None.
+        "mixed_bfloat16" is float32 with bfloat16 in the matrix products of the
+        networks.
       name: of the model.
 
     Raises:
@@ -62,6 +64,7 @@ def maf(
     density estimation", section 3.1 and 4.1.
     """
     seeds = seeds_from(seed)
+    dtype, of_bijectors = dtypes(dtype)
     bijectors = [
         MaskedAutoregressive(
             "reversed" if i % 2 == 1 else "natural",
@@ -69,6 +72,7 @@ def maf(
             activation=activation,
             context_size=context_size,
             seed=next(seeds),
+            dtype=of_bijectors,
         )
         for i in range(_checks.positive_int(layers, "layers"))
     ]
@@ -104,6 +108,7 @@ def iaf(
     autoregressive flow", section 3.
     """
     seeds = seeds_from(seed)
+    dtype, of_bijectors = dtypes(dtype)
     bijectors = [
         IAF(
             "reversed" if i % 2 == 1 else "natural",
@@ -111,6 +116,7 @@ def iaf(
             activation=activation,
             context_size=context_size,
             seed=next(seeds),
+            dtype=of_bijectors,
         )
         for i in range(_checks.positive_int(layers, "layers"))
     ]
@@ -147,6 +153,7 @@ def neural_spline_autoregressive(
     sections 3.2 and 5, RQ-NSF (AR); scale and shift are ours.
     """
     seeds = seeds_from(seed)
+    dtype, of_bijectors = dtypes(dtype)
     bijectors = []
     for i in range(_checks.positive_int(layers, "layers")):
         if i > 0:
@@ -160,6 +167,7 @@ def neural_spline_autoregressive(
                 activation=activation,
                 context_size=context_size,
                 seed=next(seeds),
+                dtype=of_bijectors,
             )
         )
     if base is None:

@@ -15,7 +15,7 @@ from tfp_flows.bijectors import (
 )
 from tfp_flows.composition import infer_dtype
 from tfp_flows.flow import Flow
-from tfp_flows.recipes._arguments import check_for_couplings, seeds_from
+from tfp_flows.recipes._arguments import check_for_couplings, dtypes, seeds_from
 
 __all__ = ["neural_spline", "nice", "real_nvp"]
 
@@ -47,6 +47,8 @@ def real_nvp(
         then the last bijector, `Standardize`, takes the units from the data in `fit`.
       seed: of the initial weights; drawn when None.
       dtype: "float32" or "float64"; that of the base, or Keras's `floatx`, when None.
+        "mixed_bfloat16" is float32 with bfloat16 in the matrix products of the
+        networks.
       name: of the model.
 
     Raises:
@@ -62,6 +64,7 @@ def real_nvp(
     """
     check_for_couplings(event_size, layers)
     seeds = seeds_from(seed)
+    dtype, of_bijectors = dtypes(dtype)
     bijectors = [
         AffineCoupling(
             flip=i % 2 == 1,
@@ -69,6 +72,7 @@ def real_nvp(
             activation=activation,
             context_size=context_size,
             seed=next(seeds),
+            dtype=of_bijectors,
         )
         for i in range(layers)
     ]
@@ -104,6 +108,7 @@ def nice(
     """
     check_for_couplings(event_size, layers)
     seeds = seeds_from(seed)
+    dtype, of_bijectors = dtypes(dtype)
     bijectors = [
         AdditiveCoupling(
             flip=i % 2 == 1,
@@ -111,6 +116,7 @@ def nice(
             activation=activation,
             context_size=context_size,
             seed=next(seeds),
+            dtype=of_bijectors,
         )
         for i in range(layers)
     ]
@@ -150,6 +156,7 @@ def neural_spline(
     """
     check_for_couplings(event_size, layers)
     seeds = seeds_from(seed)
+    dtype, of_bijectors = dtypes(dtype)
     bijectors = []
     for i in range(layers):
         if i > 0 and i % 2 == 0:
@@ -163,6 +170,7 @@ def neural_spline(
                 activation=activation,
                 context_size=context_size,
                 seed=next(seeds),
+                dtype=of_bijectors,
             )
         )
     if base is None:

@@ -91,7 +91,7 @@ class Supports:
         columns: Iterable[Any] | None = None,
         dtype: Any = None,
     ) -> None:
-        self.event_size = _checks.positive_int(event_size, "event_size")
+        self.event_size = _checks.positive_size(event_size, "event_size")
         self.columns = None if columns is None else tuple(columns)
         if self.columns is not None and len(self.columns) != event_size:
             raise ValueError(
