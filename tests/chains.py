@@ -6,8 +6,12 @@ failure repeats itself.
 """
 
 import math
+import os
+import subprocess
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import hypothesis
@@ -49,7 +53,7 @@ from tfp_flows.bijectors import (
     Sylvester,
 )
 
-__all__ = ["OURS", "run"]
+__all__ = ["OURS", "run", "run_apart"]
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -340,7 +344,7 @@ def base(place: Place, domain: str) -> tfd.Distribution | None:
     )
 
 
-def check(drawn: Drawn) -> None:
+def check(drawn: Drawn, folder: Path) -> None:
     flow, z, context, in_graphs = drawn
     x = checked_points(flow, z, context)
     hypothesis.assume(np.abs(x).max() < FAR)  # where samples are further yet
@@ -356,7 +360,7 @@ def check(drawn: Drawn) -> None:
     else:
         with pytest.raises(ValueError, match="Nothing to fit"):
             flow.fit(data)
-    check_file(flow, x, context, in_graphs)
+    check_file(flow, x, context, in_graphs, folder / "flow.keras")
 
 
 def checked_points(flow, z, context):
@@ -393,7 +397,7 @@ def meets_an_end(chain, z, near=1e-5):
     return False
 
 
-def check_file(flow, x, context, in_graphs, path="flow.keras"):
+def check_file(flow, x, context, in_graphs, path):
     flow.save(path)
     loaded = keras.models.load_model(path)
     assert loaded.get_config() == flow.get_config()
@@ -411,8 +415,8 @@ def check_file(flow, x, context, in_graphs, path="flow.keras"):
         np.testing.assert_array_equal(mine, theirs)
 
 
-def run(chains: int, seed: int, dtype: str) -> None:
-    """Checks so many chains."""
+def run(chains: int, seed: int, dtype: str, folder: Path) -> None:
+    """Checks so many chains; a folder is needed for their files."""
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
@@ -425,6 +429,25 @@ def run(chains: int, seed: int, dtype: str) -> None:
     )
     @hypothesis.given(flows(dtype))
     def every_chain(drawn):
-        check(drawn)
+        check(drawn, folder)
 
     every_chain()
+
+
+def run_apart(
+    chains: int, seed: int, dtype: str, folder: Path, filters: Sequence[str]
+) -> None:
+    """Does so in a process of its own, with these filters of warnings.
+
+    TensorFlow keeps every graph that has a custom gradient: a thousand chains in one
+    process would fill the memory.
+    """
+    options = [f"-W{each}" for each in filters]
+    words = [sys.executable, *options, __file__, str(chains), str(seed), dtype, folder]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+if __name__ == "__main__":
+    run(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))

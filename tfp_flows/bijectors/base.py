@@ -6,7 +6,6 @@ import inspect
 import itertools
 import re
 import threading
-import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, Self
@@ -16,10 +15,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-# TFP has no public name for its cache; see `_GraphCache` for why ours differs.
-from tensorflow_probability.python.internal import cache_util
-
 from tfp_flows import _checks
+from tfp_flows.bijectors._caches import CacheOfBoth
 from tfp_flows.serialization import decode_arguments, encode_arguments
 
 tfb = tfp.bijectors
@@ -58,34 +55,6 @@ def among_points_of(width: int) -> Iterator[None]:
         _KNOWN_WIDTH.reset(token)
 
 
-class _GraphCache(cache_util.BijectorCacheWithGreedyAttrs):
-    """TFP's cache of results, for each graph on its own and never in eager mode.
-
-    TFP answers `inverse(forward(x))` and repeated calls from a cache keyed by the
-    tensor. In a graph that saves a network's second evaluation for the log-det. In
-    eager mode it would return what the weights were at the first call, and across
-    graphs it would hand out tensors of another graph.
-    """
-
-    _names = ("_forward_and_attributes", "_inverse_and_attributes")
-
-    def __init__(self) -> None:
-        super().__init__(*self._names)
-        self._by_graph: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-
-    def __get__(self, bijector: Any, bijector_class: Any = None) -> Any:
-        storage = None
-        if not tf.executing_eagerly():
-            graph = tf.compat.v1.get_default_graph()
-            storage = self._by_graph.setdefault(graph, cache_util.EphemeralDict())
-        return cache_util.BijectorCacheWithGreedyAttrs(
-            *self._names,
-            bijector=bijector,
-            bijector_class=bijector_class,
-            storage=storage,
-        )
-
-
 class Bijector(tfb.Bijector):
     """Base of our bijectors, which act on vectors: points of shape `(..., d)`.
 
@@ -114,7 +83,7 @@ class Bijector(tfb.Bijector):
       name: as in TFP.
     """
 
-    _cache = _GraphCache()
+    _cache = CacheOfBoth()
 
     def __init__(
         self,
