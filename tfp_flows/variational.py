@@ -11,15 +11,13 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import _checks
+from tfp_flows._chunked import chunks
 from tfp_flows._fused_adam import fuse
 from tfp_flows.flow import Flow
 
 __all__ = ["Estimate", "ImportanceSample", "ReverseKL", "importance"]
 
 tfd = tfp.distributions
-
-# Points weighted at once by `importance`: bounds the memory.
-_CHUNK = 2**16
 
 _TARGET_NOT_FINITE = (
     "`target_log_prob` is NaN or infinite at points that the flow samples. "
@@ -373,14 +371,11 @@ def importance(
     n = _checks.positive_int(n, "n")
     if n < 2:
         raise ValueError("`n` must be at least 2, for a standard error. Received: 1.")
-    size = _checks.positive_int(
-        _CHUNK if batch_size is None else batch_size, "batch_size"
-    )
     seeds = random.Random(_checks.as_seed(seed))
     points, log_weights = [], []
-    for start in range(0, n, size):
+    for start, stop in chunks(n, batch_size):
         # The last stage has the density from the way there: no inverse is needed.
-        drawn = flow.stages(min(size, n - start), seed=seeds.randrange(2**31))[-1]
+        drawn = flow.stages(stop - start, seed=seeds.randrange(2**31))[-1]
         target = _target_values(target_log_prob, drawn.samples)
         points.append(drawn.samples)
         log_weights.append(target - drawn.log_prob)
