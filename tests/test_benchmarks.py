@@ -423,6 +423,7 @@ def test_peers_on_another_device_are_no_peers():
     assert "No memory" in failed
 
 
+@pytest.mark.slow
 def test_precisions_are_compared(tmp_path, monkeypatch):
     shutil.copy(_harness.DOCS / "gpu.md", tmp_path)
     monkeypatch.setattr(_harness, "DOCS", tmp_path)
@@ -465,6 +466,7 @@ def options_of(monkeypatch, tmp_path, **given):
     return argparse.Namespace(write=True, rounds=1, **given)
 
 
+@pytest.mark.slow
 def test_costs_are_measured_and_written(tmp_path, monkeypatch):
     small = {
         name: dataclasses.replace(

@@ -210,6 +210,7 @@ CONTRACT = {
 
 # Those that take longer than ten seconds.
 SLOW = (
+    "autoregressive spline",
     "autoregressive spline, angles",
     "continuous",
     "gaussianize",
@@ -220,6 +221,7 @@ SLOW = (
     "mixture cdf, inverted",
     "numerical inverse",
     "residual block",
+    "spline coupling, affine",
     "sylvester",
 )
 

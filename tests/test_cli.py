@@ -149,6 +149,7 @@ def test_metrics_say_how_the_fit_was_made(fitted):
     }
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_result(fitted, blank_pictures):
     again = fitted.parent / "again"
     assert run("fit", fitted.parent / "people.csv", "--out", again, *TINY) == 0

@@ -160,6 +160,7 @@ class TestHutchinson:
         error = drawn.std(0) / 20
         assert (np.abs(drawn.mean(0) - exact) < 4 * error).all()
 
+    @pytest.mark.slow
     def test_fit(self):
         flow, x = self.make(), points(4, n=64).astype("float32")
         before = [weight.numpy() for weight in flow.trainable_variables]

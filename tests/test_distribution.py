@@ -128,6 +128,7 @@ def holed(strategy, optimizer):
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_are_as_one_device_and_leave_out_the_same_steps():
     in_a_process(
         HOLED

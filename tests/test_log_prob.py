@@ -126,6 +126,7 @@ class TestLayer:
 
 
 class TestFit:
+    @pytest.mark.slow
     def test_the_encoder_learns_what_the_context_must_be(self):
         """x | f ~ N((f₀, -f₀), 0.1² I): what the encoder finds in five features."""
         rng = np.random.default_rng(0)

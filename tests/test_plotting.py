@@ -624,6 +624,7 @@ def test_transformation_needs_one_coordinate(flow2):
 # animate_stages
 
 
+@pytest.mark.slow
 def test_animation_of_many_stages_saves_small(tmp_path):
     flow = tfpf.Flow([tfpf.bijectors.LeakyReLU(0.9) for _ in range(18)], event_size=2)
     film = animate_stages(flow)

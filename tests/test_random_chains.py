@@ -16,7 +16,7 @@ def test_no_bijector_is_missing():
 
 
 def test_some_chains(tmp_path):
-    run(5, 0, DTYPE, tmp_path)
+    run(2, 0, DTYPE, tmp_path)
 
 
 # A chain takes two to three seconds, most of them for traces.

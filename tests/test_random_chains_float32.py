@@ -10,7 +10,7 @@ DTYPE = "float32"
 
 
 def test_some_chains(tmp_path):
-    run(5, 10, DTYPE, tmp_path)
+    run(2, 10, DTYPE, tmp_path)
 
 
 # A chain takes two to three seconds, most of them for traces.

@@ -156,6 +156,7 @@ print((flow.log_prob(np.load(folder + "/x.npy")).numpy() == expected).all())
         mine = {id(v.value) for v in flow.variables}
         assert mine.isdisjoint(id(v.value) for v in copy.variables)
 
+    @pytest.mark.slow
     def test_saved_model_runs_without_us_or_tfp(self, fitted):
         flow, folder, x, *_ = fitted
         flow.export(folder / "saved_model")

@@ -96,6 +96,7 @@ def test_everything_that_is_traced_at_first_use():
     assert_as_alone(lambda i: asked[i % len(asked)]())
 
 
+@pytest.mark.slow
 def test_given():
     one = flow(context_size=3)
 
