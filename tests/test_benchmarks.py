@@ -506,7 +506,8 @@ def test_memory_is_watched_while_rows_are_streamed(tmp_path, monkeypatch):
     assert sizes == [20_000, 20_000, 20_000, 10_000]
     found = json.loads((tmp_path / "scaling_memory.json").read_text())
     assert found["rows"] == 70_000 and found["rows_mb"] == pytest.approx(0.8, abs=0.01)
-    assert -100 < found["growth_mb"] < 100
+    # Below zero where what other tests left is freed meanwhile.
+    assert found["growth_mb"] < 100
     assert 0 < found["nats_above_entropy"] < 0.5
     assert (tmp_path / "figures" / "scaling_memory.png").stat().st_size > 1000
     assert "70,000 rows of 3 columns" in (tmp_path / "scaling.md").read_text()
