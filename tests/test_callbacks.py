@@ -83,7 +83,7 @@ def test_average_of_the_weights():
     model.fit(points(), batch_size=100, verbose=0, callbacks=[Weights(), average])
     expected = before
     for t, weight in enumerate(seen, 1):
-        expected = expected + 9 / (t + 8) * (weight - expected)
+        expected = expected + 4 / (t + 3) * (weight - expected)
     held_out = model.log_prob(points(200, seed=1)).numpy().mean()
     np.testing.assert_allclose(
         model.trainable_variables[0].numpy(), expected, rtol=1e-5

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 __all__ = ["WeightAverage"]
 
-# Of the average: its weight lies on about the last ninth of all steps.
-_RECENCY = 8.0
+# Of the average: its weight lies on about the last quarter of all steps.
+_RECENCY = 3.0
 
 
 class WeightAverage(keras.callbacks.Callback):
@@ -18,9 +18,9 @@ class WeightAverage(keras.callbacks.Callback):
 
     After each step t (each call of the compiled step, of `steps_per_execution` steps)::
 
-        average ← average + (1 + 8) / (t + 8) · (weights - average)
+        average ← average + (1 + 3) / (t + 3) · (weights - average)
 
-    which lies on about the last ninth of the steps, however many there are. At the end
+    which lies on about the last quarter of the steps, however many there are. At the end
     of each epoch the average is judged on held-out points, as "val_loss" in the logs;
     when training ends, or is interrupted, the model has the best of them.
 
