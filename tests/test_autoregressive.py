@@ -143,6 +143,7 @@ def test_starts_as_the_identity_unless_told_otherwise(cls):
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("cls", [MaskedAutoregressive, AutoregressiveSpline])
+@pytest.mark.slow
 def test_gradients_through_the_passes_of_a_graph(cls, jit_compile):
     bijector = cls("reversed", **SHORT)
     bijector.build(3, "float64")

@@ -164,6 +164,7 @@ def test_every_recipe_is_measured():
     assert set(recipes.RECIPES) == set(tfpf.recipes.__all__)
 
 
+@pytest.mark.slow
 def test_recipes_are_measured_and_written(tmp_path, monkeypatch):
     """A run as from the command line, with the fits in this process."""
 
@@ -372,6 +373,7 @@ def test_the_first_steps_of_a_process():
 # GPU
 
 
+@pytest.mark.slow
 def test_the_gpu_benchmark_runs_on_a_cpu(tmp_path, monkeypatch, capsys):
     """A run as from the command line, of one flow, with a thread for each process."""
     monkeypatch.setattr(
@@ -491,6 +493,7 @@ def test_costs_are_measured_and_written(tmp_path, monkeypatch):
     assert page.count(scaling.END) == 2
 
 
+@pytest.mark.slow
 def test_memory_is_watched_while_rows_are_streamed(tmp_path, monkeypatch):
     monkeypatch.setattr(_memory, "SHARD", 20_000)
     options = options_of(

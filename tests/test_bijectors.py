@@ -212,8 +212,10 @@ CONTRACT = {
 SLOW = (
     "autoregressive spline",
     "autoregressive spline, angles",
+    "bounded, every kind",
     "continuous",
     "gaussianize",
+    "iaf",
     "maf, residual, permuted",
     "mixture cdf",
     "mixture cdf coupling",
@@ -222,6 +224,8 @@ SLOW = (
     "numerical inverse",
     "residual block",
     "spline coupling, affine",
+    "spline coupling, angles",
+    "spline, angles",
     "sylvester",
 )
 

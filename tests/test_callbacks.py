@@ -151,6 +151,7 @@ def test_records_that_would_take_too_long_are_left_out(monkeypatch):
     assert [record.epoch for record in pictures.records] == [0, 1, 3]
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_the_pictures(tmp_path):
     trained(StagePictures(n=50, log_dir=tmp_path), epochs=1)
     (file,) = tmp_path.iterdir()

@@ -99,6 +99,7 @@ def test_interrupted_as_never_interrupted(whole, tmp_path, epochs):
     assert history.epoch == list(range(EPOCHS))
 
 
+@pytest.mark.slow
 def test_a_fit_that_has_ended_is_not_repeated(whole, tmp_path):
     fit(tmp_path)
     flow, history = fit(tmp_path)
@@ -164,6 +165,7 @@ def test_a_flipped_bit(written, tmp_path):
         fit(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_good_file(tmp_path, monkeypatch, whole):
     written = []
     savez = np.savez

@@ -613,6 +613,7 @@ def test_help_needs_no_tensorflow():
     assert "--epochs" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_package_runs_as_a_module_into_a_closed_pipe():
     process = subprocess.Popen(
         [sys.executable, "-m", "tfp_flows", "list"],

@@ -102,6 +102,7 @@ def test_a_users_network():
     )
 
 
+@pytest.mark.slow
 def test_gradients_match_finite_differences():
     flow, x = moved(2, hidden=(3,)), tf.Variable(points(2, n=3))
 
@@ -149,6 +150,7 @@ class TestHutchinson:
         )
         return tfpf.Flow([part], event_size=4)
 
+    @pytest.mark.slow
     def test_training_estimates_and_evaluation_is_exact(self):
         flow, x = self.make(), points(4, n=2).astype("float32")
         exact = flow.log_prob(x).numpy()

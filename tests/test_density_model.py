@@ -152,6 +152,7 @@ def test_many_steps_in_one_call():
     assert len(history.history["loss"]) == 2
 
 
+@pytest.mark.slow
 def test_the_curve_is_that_of_single_steps():
     curves = []
     for options in ({}, {"steps_per_execution": 1}, {"run_eagerly": True}):

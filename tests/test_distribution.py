@@ -289,6 +289,7 @@ def left(folder, index):
         return dict(file)
 
 
+@pytest.mark.slow
 def test_two_workers_are_as_one_process(tmp_path, workers):
     workers(script(tmp_path), tmp_path, EPOCHS).wait()
     first, second = (left(tmp_path, index) for index in range(2))

@@ -15,8 +15,19 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OTHERS = re.compile(r"^```py\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-# Whose code takes ten seconds or more.
-SLOW = ("coming_from.md", "gpu.md", "own_bijector.md", "pictures.md", "recipes.md")
+# Whose code takes some seconds.
+SLOW = (
+    "coming_from.md",
+    "conditioning.md",
+    "gpu.md",
+    "own_bijector.md",
+    "pictures.md",
+    "recipes.md",
+    "scaling.md",
+    "supports.md",
+    "training.md",
+    "variational.md",
+)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ def test_every_example_has_its_test():
         assert f'load("{path.stem}")' in here
 
 
+@pytest.mark.slow
 def test_five_stages(tmp_path):
     flow = load("five_stages").main(tmp_path)
     names = [stage.name for stage in flow.stages(10)]
@@ -159,6 +160,7 @@ def test_anomaly_detection(tmp_path, capsys):
     assert (tmp_path / "scores.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_own_bijector(tmp_path, capsys):
     result = load("own_bijector").main(tmp_path)
     assert -0.002 < result["flow"] < 0.02 < 0.05 < result["gaussian"]

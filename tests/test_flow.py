@@ -536,6 +536,7 @@ class TestOrders:
 
 
 class TestStrategy:
+    @pytest.mark.slow
     def test_two_replicas_train_as_one_device(self):
         # Logical devices must be set before TensorFlow starts: a process of its own.
         code = """

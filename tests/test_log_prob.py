@@ -221,6 +221,7 @@ class TestFit:
         model.compile("adam", loss=tfpf.NegativeLogLikelihood())
         model.fit(X, X, verbose=0)
 
+    @pytest.mark.slow
     def test_two_heads_of_one_flow(self, tmp_path):
         flow = conditional_flow()
         x, features = keras.Input([2], name="x"), keras.Input([5], name="features")
@@ -269,6 +270,7 @@ class TestFiles:
         ]
         assert losses[0] == losses[1]
 
+    @pytest.mark.slow
     def test_a_frozen_flow_stays_frozen(self, tmp_path):
         for freeze_layer in (True, False):
             flow = conditional_flow()

@@ -70,6 +70,7 @@ def test_rounding_keeps_the_mass():
     assert mass == pytest.approx(1, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_it_is_near_float32_and_learns_as_well():
     losses, log_probs = [], []
     for dtype in (None, MIXED):

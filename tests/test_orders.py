@@ -85,6 +85,7 @@ def test_the_flow_stays_as_it_is_and_lends_its_optimizer_s_settings(lognormal):
         assert int(fit.flow.optimizer.iterations) == 20 * 800 / 50
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_comparison(capsys):
     # Shifts commute: each order sees the same batches, so ends at the same density.
     def shifts():
@@ -132,6 +133,7 @@ def test_an_order_out_of_the_support_comes_last_and_ends_early():
     save(figure)
 
 
+@pytest.mark.slow
 def test_a_conditional_flow_and_data_dependent_weights():
     chain = [
         tfpf.bijectors.ActNorm(),

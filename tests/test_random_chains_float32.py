@@ -9,6 +9,7 @@ from chains import run, run_apart
 DTYPE = "float32"
 
 
+@pytest.mark.slow
 def test_some_chains(tmp_path):
     run(2, 10, DTYPE, tmp_path)
 

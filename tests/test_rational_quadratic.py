@@ -42,7 +42,9 @@ def test_those_of_one_spline_for_all_points_too():
 
 
 @EVERY_WAY
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    "compiled", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 def test_second_derivatives_too(circular, invert, compiled):
     x, raw = start(circular)
     weights = tf.constant(np.random.default_rng(1).normal(size=raw.shape))

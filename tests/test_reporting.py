@@ -141,6 +141,7 @@ def test_other_widths(tmp_path, size):
     assert ('id="coordinate-x"' in page) == (size > 1)
 
 
+@pytest.mark.slow
 def test_a_conditional_flow_and_an_estimator(tmp_path):
     flow = tfpf.Flow(
         [tfpf.bijectors.AffineCoupling(hidden=(4,), context_size=1, seed=0)],

@@ -117,6 +117,7 @@ class TestZoo:
         ]
         assert not still
 
+    @pytest.mark.slow
     def test_another_process_gets_the_same_bits(self, fitted):
         _, folder, *_ = fitted
         code = """

@@ -236,6 +236,7 @@ class Cut(keras.callbacks.Callback):
             raise Stop
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_ends_as_one_that_was_not(
     tmp_path, small_pools, monkeypatch
 ):

@@ -75,6 +75,7 @@ def test_log_prob():
     assert_as_alone(lambda i: one.log_prob(X[3], batch_size=4 + i))
 
 
+@pytest.mark.slow
 def test_sample_and_log_prob_of_one_flow():
     one = flow()
 
@@ -85,6 +86,7 @@ def test_sample_and_log_prob_of_one_flow():
     assert_as_alone(ask)
 
 
+@pytest.mark.slow
 def test_everything_that_is_traced_at_first_use():
     one = flow()
     asked = [

@@ -20,9 +20,9 @@ class WeightAverage(keras.callbacks.Callback):
 
         average ← average + (1 + 3) / (t + 3) · (weights - average)
 
-    which lies on about the last quarter of the steps, however many there are. At the end
-    of each epoch the average is judged on held-out points, as "val_loss" in the logs;
-    when training ends, or is interrupted, the model has the best of them.
+    which lies on about the last quarter of the steps, however many there are. At the
+    end of each epoch the average is judged on held-out points, as "val_loss" in the
+    logs; when training ends, or is interrupted, the model has the best of them.
 
     Args:
       x: held-out points, as `Flow.fit` takes them.
