@@ -22,6 +22,7 @@ SLOW = (
     "gpu.md",
     "own_bijector.md",
     "pictures.md",
+    "quickstart.md",
     "recipes.md",
     "scaling.md",
     "supports.md",
