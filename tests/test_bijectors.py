@@ -208,7 +208,7 @@ CONTRACT = {
 }
 
 
-# Those that take longer than ten seconds.
+# Those that take some seconds; others of their kind stay in the default tests.
 SLOW = (
     "autoregressive spline",
     "autoregressive spline, angles",
