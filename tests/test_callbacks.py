@@ -91,10 +91,24 @@ def test_average_of_the_weights():
     assert -held_out == pytest.approx(average.best, rel=1e-5)
 
 
-def test_the_best_average_is_kept_when_training_diverges():
+def test_epochs_that_do_good_are_not_judged():
+    model = flow()
+    model.compile(keras.optimizers.SGD(0.01))
+    elsewhere = points(200, seed=1) + 50.0  # judges that like no step
+    average = WeightAverage(elsewhere, start_from_epoch=2)
+    history = model.fit(points(), epochs=4, verbose=0, callbacks=[average])
+    losses = history.history["val_loss"]
+    assert losses == sorted(losses)
+    end = -model.log_prob(elsewhere).numpy().mean()
+    assert end == pytest.approx(losses[1], rel=1e-5)
+    assert average.best == losses[1] < losses[2]
+
+
+@pytest.mark.parametrize("start", [0, 9])
+def test_the_best_average_is_kept_when_training_diverges(start):
     model = flow()
     model.compile(keras.optimizers.SGD(1e9))
-    average = WeightAverage(points(200, seed=1))
+    average = WeightAverage(points(200, seed=1), start_from_epoch=start)
     start = -model.log_prob(points(200, seed=1)).numpy().mean()
     with pytest.warns(RuntimeWarning, match="The step was not taken"):
         model.fit(points(), batch_size=100, epochs=3, verbose=0, callbacks=[average])

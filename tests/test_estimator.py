@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from sklearn.base import clone
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
@@ -59,6 +60,23 @@ def test_a_trained_flow(fitted):
     assert fitted.score(test) > mixture.score(test) + 0.1
     z = fitted.transform(test)
     np.testing.assert_allclose(fitted.inverse_transform(z), test, atol=1e-3)
+
+
+def test_rows_that_judge_are_not_drawn():
+    points = tf.range(10.0)[:, tf.newaxis]
+    batches = _warm_fit._batches(points, 4, 3, seed=0)
+    passes = np.concatenate(list(batches.take(4).as_numpy_iterator())).reshape(2, 6)
+    np.testing.assert_array_equal(np.sort(passes), [range(4, 10)] * 2)
+    assert (passes[0] != passes[1]).any()
+
+
+def test_better_beyond_chance():
+    gain = np.tile([0.0, 1.0], 50)  # a mean of 0.5, a standard error of 0.05
+    zeros = np.zeros(100)
+    assert _warm_fit._is_better(gain, zeros, 9)
+    assert not _warm_fit._is_better(gain, zeros, 11)
+    assert not _warm_fit._is_better(zeros, zeros, 1)
+    assert _warm_fit._is_better(zeros, np.where(gain > 0, np.nan, 9.0), 1)
 
 
 def test_outliers(fitted):

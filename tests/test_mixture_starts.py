@@ -82,6 +82,19 @@ def test_passes_end_with_the_time():
     assert patient.lower_bound_ > hurried.lower_bound_
 
 
+def test_a_start_learns_rows_that_it_has_not_seen():
+    rng = np.random.default_rng(0)
+    z = np.concatenate([rng.normal(size=(100, 1)), rng.normal(3.0, 1, (1_900, 1))])
+    held_out = rng.normal(3.0, 1, (500, 1))
+    with starts.quiet():
+        mixture = starts._fitted(z[:100], 1, 0, 1e-6)[0]
+        start = starts.Start(mixture, float(mixture.score(held_out)))
+        again = starts.refitted(start, z, held_out, Clock(None))
+    assert again.mixture.means_[0] == pytest.approx(z.mean(axis=0))
+    assert again.score == again.mixture.score(held_out) > start.score + 1
+    assert start.mixture.means_[0] == pytest.approx(z[:100].mean(axis=0))  # as it was
+
+
 def test_a_stopped_clock_has_nothing_left():
     clock = Clock(None)
     assert clock.left == math.inf

@@ -1,6 +1,7 @@
 """Gaussian mixtures of more and more components, for a flow to start from."""
 
 import contextlib
+import copy
 import dataclasses
 import math
 import warnings
@@ -14,15 +15,13 @@ from tfp_flows._clock import Clock
 from tfp_flows.bases import Mixture
 
 __all__ = [
-    "THINNING",
     "Start",
     "mixture_of_few",
     "mixtures",
     "most_components",
     "quiet",
+    "refitted",
 ]
-
-THINNING = 3.0  # components of the best start and of the next
 
 _SIZES = (1, 2, 3, 5, 8, 12, 20, 30, 40, 60, 80)
 # Rows at least for each number of a mixture: as a start, there this over the width as
@@ -43,6 +42,7 @@ _LEAST_VARIANCE = 1e-6
 _PASSES, _USUAL_PASSES, _PASSES_AT_ONCE = 60, 20, 5
 _QUICK = 0.03  # of the time that is left
 _WORSE = 0.05  # nats by which a size is too large to try larger ones
+_THINNING = 3.0  # components of the best size and of a good thinner one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,9 +133,25 @@ def mixtures(
         k = _next_size(larger, 0.0 if was_quick else pace, clock.left)
         if k is None:
             thinner = [size for size in sizes if size < best and size not in starts]
-            thinner.sort(key=lambda size: abs(math.log(size * THINNING / best)))
+            thinner.sort(key=lambda size: abs(math.log(size * _THINNING / best)))
             k = _next_size(thinner[:1], pace, clock.left)
     return [starts[k] for k in sorted(starts)]
+
+
+def refitted(
+    start: Start, points: np.ndarray, held_out: np.ndarray, clock: Clock
+) -> Start:
+    """Returns a start after a few more passes, over points that it has not seen too.
+
+    Args:
+      start: what to begin with.
+      points: `(n, d)`, to fit it to.
+      held_out: points that its score is a mean of.
+      clock: of the mixtures; tells how many of the points.
+    """
+    mixture = copy.deepcopy(start.mixture)
+    mixture.fit(points[: _rows(len(points), clock.seconds)])
+    return Start(mixture, float(mixture.score(held_out)))
 
 
 def _next_size(sizes: list[int], pace: float, left: float) -> int | None:

@@ -3,14 +3,16 @@
 A Gaussian mixture is hard to beat in a minute, so that the flow begins as one: its
 base is a mixture, and its couplings begin as the identity. The mixture that is best by
 itself is not always the best start: a flow removes what a mixture lacks, but not what
-it has learned by heart. So a Gaussian and a mixture of fewer components are trained
-beside it for a while, and one of the flows is trained on for the rest of the time.
+it has learned by heart. So flows from mixtures of fewer components are trained beside
+it for a while, rows that none of them has seen judge them, and one of the flows is
+trained on with those rows too for the rest of the time.
 """
 
 import dataclasses
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,12 +22,12 @@ import tensorflow_probability as tfp
 from tfp_flows._clock import Clock
 from tfp_flows._devices import on_cpu
 from tfp_flows._mixture_starts import (
-    THINNING,
     Start,
     mixture_of_few,
     mixtures,
     most_components,
     quiet,
+    refitted,
 )
 from tfp_flows.bases import Mixture
 from tfp_flows.bijectors import Spline, SplineCoupling
@@ -37,6 +39,10 @@ __all__ = ["Plan", "Result", "warm_fit"]
 tfb = tfp.bijectors
 
 _LEAST_HELD_OUT, _MOST_HELD_OUT = 500, 20_000
+# Fewer than these cannot tell how long to train.
+_FEW_HELD_OUT = 2_500
+# Of the other rows, those that mixtures and the race do not see, to be judged by them.
+_JUDGES, _MOST_JUDGES = 0.3, 20_000
 
 # Fewer rows than this times the width: a mixture is all they can tell; and fewer than
 # this: none of them can be spared to choose it by.
@@ -47,11 +53,11 @@ _XLA_SECONDS = 35.0  # from which on XLA wins back what it takes to compile
 # Share of the time for mixtures: without a flow; of short limits, but no more than
 # these seconds, while the flow's graphs compile; and of long ones.
 _MIXTURES_ALONE, _MIXTURES, _MIXTURES_SECONDS, _MIXTURES_LONG = 0.7, 0.25, 15.0, 0.15
-# Rounds of the race: steps for each entrant, the share of all training at most, and the
-# nats a coordinate that it may then be behind: at first a thin start has most to learn.
-_ROUNDS = ((160, 0.2, 0.1), (400, 0.35, 0.03))
+# Rounds of the race: entrants at most, steps for each, and the share of all training at
+# most.
+_ROUNDS = ((99, 160, 0.2), (3, 400, 0.35))
 _STEPS, _STEPS_A_ROW = 6_000, 1  # where no time limit is given, at most
-_PATIENCE = 20  # epochs
+_PATIENCE = 10  # epochs
 _STEPS_AT_ONCE = 32
 # Share of the first round, or of all training without one, in which the rate rises:
 # Adam's first steps are as long as any, and would undo in all layers at once what the
@@ -116,24 +122,35 @@ def warm_fit(
     rows = rng.permutation(n)
     least = min(_LEAST_HELD_OUT, n // 10)
     count = min(_MOST_HELD_OUT, max(least, round(plan.validation_fraction * n)))
-    held_out, train = z[rows[:count]], z[rows[count:]]
+    held_out, points = z[rows[:count]], z[rows[count:]]
     with quiet():
         if clock.left < _LEAST_SECONDS or n < _FEWEST_ROWS_A_COLUMN * d:
             allowance = Clock(_MIXTURES_ALONE * clock.left)
-            starts = mixtures(train, held_out, plan.seed, allowance)
-            return _alone(max(starts, key=lambda start: start.score), train)
+            starts = mixtures(points, held_out, plan.seed, allowance)
+            return _alone(_best(starts), points)
     seconds = min(_MIXTURES_SECONDS, _MIXTURES * clock.left)
     allowance = Clock(max(seconds, _MIXTURES_LONG * clock.left))
+    count = min(_MOST_JUDGES, round(_JUDGES * len(points)))
+    judges, train = points[:count], points[count:]
+
+    def fit_mixtures() -> tuple[list[Start], Start]:
+        starts = mixtures(train, judges, plan.seed, allowance)
+        return starts, refitted(_best(starts), points, held_out, allowance)
+
     with quiet(), ThreadPoolExecutor(1) as aside:
-        task = aside.submit(mixtures, train, held_out, plan.seed, allowance)
+        task = aside.submit(fit_mixtures)
         try:
             components = most_components(*train.shape, allowance.seconds)
             # Compiles meanwhile.
-            trainer = _Trainer(train, held_out, components, plan, clock)
+            trainer = _Trainer(train, judges, held_out, components, plan, clock)
         except BaseException:
             allowance.stop()
             raise
-    return trainer.result(task.result())
+    return trainer.result(*task.result())
+
+
+def _best(starts: Sequence[Start]) -> Start:
+    return max(starts, key=lambda start: start.score)
 
 
 def _alone(start: Start, train: np.ndarray | None = None) -> Result:
@@ -168,16 +185,20 @@ def _bijectors(d: int, plan: Plan) -> list[tfb.Bijector]:
 
 
 @on_cpu
-def _batches(points: np.ndarray, batch_size: int, seed: int) -> tf.data.Dataset:
-    """Returns batches without end: every row once, then all in another order."""
+def _batches(
+    points: tf.Tensor, first: int, batch_size: int, seed: int
+) -> tf.data.Dataset:
+    """Returns batches of rows from the first on, without end.
+
+    Every row comes once, then all in another order.
+    """
     rows, width = points.shape
-    size = min(batch_size, rows)
-    points = tf.constant(points)
-    count = rows // size
+    size = min(batch_size, rows - first)
+    count = (rows - first) // size
 
     def epoch(i: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(
-            tf.range(rows), tf.stack([tf.constant(seed, tf.int64), i])
+            tf.range(first, rows), tf.stack([tf.constant(seed, tf.int64), i])
         )
         return tf.data.Dataset.from_tensor_slices(
             tf.reshape(order[: count * size], [count, size])
@@ -195,18 +216,29 @@ def _batches(points: np.ndarray, batch_size: int, seed: int) -> tf.data.Dataset:
     )
 
 
-def _entrants(starts: Sequence[Start]) -> list[Start]:
-    """Returns a Gaussian, the best mixture, and one of a size between the two."""
-    best = max(range(len(starts)), key=lambda i: starts[i].score)
-    sizes = np.log([start.components for start in starts[: best + 1]])
-    thinner = int(np.argmin(np.abs(sizes - sizes[best] + math.log(THINNING))))
-    return [starts[i] for i in sorted({0, thinner, best})]
+def _is_better(scores: np.ndarray, others: np.ndarray, errors: float) -> bool:
+    """Returns whether scores of the same points are better by some standard errors.
 
-
-def _is_better(scores: np.ndarray, others: np.ndarray) -> bool:
-    """Returns whether scores of the same points are better by two standard errors."""
+    Anything is better than scores that are not finite.
+    """
+    if not np.isfinite(others).all():
+        return True
     gain = scores - others
-    return bool(gain.mean() > 2 * gain.std() / math.sqrt(len(gain)))
+    return bool(gain.mean() > errors * gain.std() / math.sqrt(len(gain)))
+
+
+@dataclasses.dataclass
+class _Entrant:
+    """A start in the race: the state of its flow, and what it scores."""
+
+    start: Start
+    state: list[np.ndarray]
+    scores: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(1))
+
+    def mean(self) -> float:
+        """The mean score; -inf where a score is not finite."""
+        mean = float(self.scores.mean())
+        return mean if math.isfinite(mean) else -math.inf
 
 
 class _Trainer:
@@ -215,15 +247,29 @@ class _Trainer:
     def __init__(
         self,
         train: np.ndarray,
+        judges: np.ndarray,
         held_out: np.ndarray,
         components: int,
         plan: Plan,
         clock: Clock,
     ) -> None:
+        """Compiles it.
+
+        Args:
+          train: points to learn in the race, and afterwards.
+          judges: points to judge the race by, and to learn afterwards.
+          held_out: points to judge the end by.
+          components: of a start at most.
+          plan: what to fit.
+          clock: when to be done.
+        """
         self._plan, self._clock = plan, clock
         self._train = train.astype(np.float32)
+        self._judges = judges.astype(np.float32)
         self._held_out = held_out.astype(np.float32)
-        rows, d = train.shape
+        rows, d = len(judges) + len(train), train.shape[1]
+        timed = math.isfinite(clock.seconds)
+        self._steps = math.inf if timed else min(_STEPS, _STEPS_A_ROW * rows)
         # Spare components cost little: the graphs do not wait for the mixtures.
         base = Mixture(d, components, tails="student", seed=plan.seed)
         base.start(np.ones(1), np.zeros([1, d]), np.eye(d)[np.newaxis])
@@ -248,107 +294,156 @@ class _Trainer:
         self._variables = [
             variable.value for variable in (*self._flow.variables, *optimizer.variables)
         ]
-        self._average = WeightAverage(self._held_out, patience=_PATIENCE)
-        self._batches = _batches(self._train, plan.batch_size, plan.seed)
+        self._average = WeightAverage(self._judges, patience=_PATIENCE)
+        with tf.device("CPU:0"):
+            points = tf.constant(np.concatenate([self._judges, self._train]))
+        size = min(plan.batch_size, len(train))
+        self._racing = _batches(points, len(judges), size, plan.seed)
+        self._batches = _batches(points, 0, size, plan.seed)
         self._fresh = self._state()
         before = clock.spent
         self._flow.log_prob(self._held_out)
         # What comes after training compiles that once more.
         self._seconds_after = 1.0 + 1.5 * (clock.spent - before)
-        self._fit(1, math.inf)  # compiles
+        self._fit(self._racing, self._judges, 1, math.inf)  # compiles
 
-    def result(self, starts: Sequence[Start]) -> Result:
-        """Races some starts, trains the winner on, and returns it if it is better."""
-        winner, history = self._race(_entrants(starts))
-        best = max(starts, key=lambda start: start.score)
-        scores = self._scores()
-        others = best.mixture.score_samples(self._held_out)
-        if _is_better(others, scores) or not np.isfinite(scores).all():
-            return dataclasses.replace(_alone(best, self._train), history=history)
+    def result(self, starts: Sequence[Start], alone: Start) -> Result:
+        """Races the starts, trains the winner on, and returns it if it is better.
+
+        Args:
+          starts: mixtures of more and more components.
+          alone: the best of them, of all points that are learned.
+        """
+        entrants = starts[: starts.index(_best(starts)) + 1]
+        winner = self._race(entrants)
+        options = {
+            "warm_up": 0.0 if len(entrants) > 1 else _WARM_UP[1],
+            "verbose": self._plan.verbose,
+        }
+        if len(self._held_out) < _FEW_HELD_OUT:
+            history = self._fit_twice(**options)
+        else:
+            seconds = self._clock.left - self._seconds_after
+            history = self._fit(
+                self._batches, self._held_out, self._steps, seconds, **options
+            )
+        scores = self._scores(self._held_out)
+        others = alone.mixture.score_samples(self._held_out)
+        if _is_better(others, scores, 2):
+            points = np.concatenate([self._judges, self._train])
+            return dataclasses.replace(_alone(alone, points), history=history)
         return Result(
             list(self._flow.bijectors),
             self._flow.base.cut(winner.components),
             history,
-            best.score,
+            alone.score,
             float(scores.mean()),
         )
 
-    def _race(self, entrants: Sequence[Start]) -> tuple[Start, dict[str, list[float]]]:
-        """Trains each start for a while, and one of them to the end.
+    def _race(self, starts: Sequence[Start]) -> Start:
+        """Trains each start for a while, the best few for longer, and returns one.
 
-        Returns:
-          That one, and the history of its end; the flow is left with its weights.
+        The flow is left with its weights.
         """
-        plan, clock = self._plan, self._clock
-        timed = math.isfinite(clock.seconds)
-        steps = min(_STEPS, _STEPS_A_ROW * len(self._train))
-        seconds = clock.left - self._seconds_after
-        states = []
-        for start in entrants:
+        seconds = self._clock.left - self._seconds_after
+        racing = []
+        for start in starts:
             self._restore(self._fresh)
             start.put_into(self._flow.base, self._train)
-            states.append(self._state())
-        racing = list(range(len(entrants)))
-        scores: dict[int, np.ndarray] = {}
-        for turn, (most, share, lag) in enumerate(_ROUNDS):
+            racing.append(_Entrant(start, self._state()))
+        for turn, (most, each, share) in enumerate(_ROUNDS):
+            racing.sort(key=_Entrant.mean, reverse=True)
+            racing = racing[:most]
             if len(racing) == 1:
                 break
             share /= len(racing)
-            for i in racing:
-                self._restore(states[i])
+            for entrant in racing:
+                self._restore(entrant.state)
                 # At a rate that stays: the averages are compared, and go on.
                 self._fit(
-                    most if timed else math.ceil(min(most, share * steps)),
+                    self._racing,
+                    self._judges,
+                    min(each, share * self._steps),
                     share * seconds,
                     warm_up=0.0 if turn else _WARM_UP[0],
                     alpha=1.0,
                 )
-                states[i], scores[i] = self._state(), self._scores()
-            best = max(racing, key=lambda i: scores[i].mean())
-            if plan.verbose:
-                told = (
-                    f"{entrants[i].components}: {scores[i].mean():.3f}" for i in racing
+                entrant.state = self._state()
+                entrant.scores = self._scores(self._judges)
+            if self._plan.verbose:
+                told = ", ".join(
+                    f"{entrant.start.components}: {entrant.mean():.3f}"
+                    for entrant in racing
                 )
-                print("Held-out nats by components at the start:", ", ".join(told))
-            least = scores[best].mean() - lag * self._train.shape[1]
-            racing = [i for i in racing if i == best or scores[i].mean() >= least]
-        # The thinnest one that no other is clearly better than: it has more to gain.
-        chosen = next(
-            i
-            for i in racing
-            if not any(_is_better(scores[j], scores[i]) for j in racing if j != i)
-        )
-        self._restore(states[chosen])
-        if timed:
-            steps, seconds = None, clock.left - self._seconds_after
-        else:
-            seconds = math.inf
+                print("Nats of rows not trained on, by components at the start:", told)
+        best = max(racing, key=_Entrant.mean)
+        # The thinnest that is within a standard error of the best: it has more to gain.
+        near = [each for each in racing if not _is_better(best.scores, each.scores, 1)]
+        winner = min(near or [best], key=lambda each: each.start.components)
+        self._restore(winner.state)
+        return winner.start
+
+    def _fit_twice(self, **options: Any) -> dict[str, list[float]]:
+        """Trains without the judges, who tell for how long, and then with them.
+
+        Held-out rows are too few to tell: they would stop training by chance. They
+        only tell whether it should go on from there, as there are more rows now.
+
+        Source: Goodfellow, Bengio and Courville (2016), "Deep learning", algorithm 7.2.
+        """
+        fewer, all_rows = len(self._train), len(self._train) + len(self._judges)
+        share = fewer / (fewer + all_rows)  # as many passes each time
+        seconds = self._clock.left - self._seconds_after
+        fresh = self._state()
         history = self._fit(
-            steps,
-            seconds,
-            warm_up=0.0 if len(entrants) > 1 else _WARM_UP[1],
-            verbose=plan.verbose,
+            self._racing, self._judges, share * self._steps, share * seconds, **options
         )
-        return entrants[chosen], history
+        state, scores = self._state(), self._scores(self._held_out)
+        losses = np.nan_to_num(history["val_loss"], nan=math.inf)
+        self._restore(fresh)
+        self._average.start_from_epoch = 1 + int(np.argmin(losses))
+        history = self._fit(
+            self._batches,
+            self._held_out,
+            (1 - share) * self._steps,
+            self._clock.left - self._seconds_after,
+            **options,
+        )
+        if _is_better(scores, self._scores(self._held_out), 2):
+            self._restore(state)
+        return history
 
     def _fit(
-        self, steps: int | None, seconds: float, *, verbose: int = 0, **rate: float
+        self,
+        batches: tf.data.Dataset,
+        judges: np.ndarray,
+        steps: float,
+        seconds: float,
+        *,
+        verbose: int = 0,
+        **rate: float,
     ) -> dict[str, list[float]]:
         """Trains for a while, and returns the history.
 
         Args:
-          steps: after which training ends; None for as many as there is time for.
+          batches: of points.
+          judges: points to judge the averages of the weights by.
+          steps: after which training ends; may be infinite.
           seconds: after which it ends at the latest.
           verbose: as for Keras.
           **rate: as for `CosineToDeadline`.
         """
         plan = self._plan
         end = CosineToDeadline(
-            plan.learning_rate, steps=steps, seconds=max(seconds, 0.1), **rate
+            plan.learning_rate,
+            steps=math.ceil(steps) if math.isfinite(steps) else None,
+            seconds=max(seconds, 0.1),
+            **rate,
         )
+        self._average.x = judges
         passes = len(self._train) // (plan.batch_size * _STEPS_AT_ONCE)
         history = self._flow.fit(
-            self._batches,
+            batches,
             steps_per_epoch=_STEPS_AT_ONCE * min(max(passes, 4), 32),
             epochs=1_000_000,  # the end comes before
             callbacks=[self._average, end],
@@ -356,8 +451,8 @@ class _Trainer:
         )
         return history.history
 
-    def _scores(self) -> np.ndarray:
-        return self._flow.log_prob(self._held_out).numpy().astype(np.float64)
+    def _scores(self, points: np.ndarray) -> np.ndarray:
+        return self._flow.log_prob(points).numpy().astype(np.float64)
 
     # The state of an entrant: all weights, and what the optimizer remembers.
 

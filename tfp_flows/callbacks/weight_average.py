@@ -27,18 +27,28 @@ class WeightAverage(keras.callbacks.Callback):
     Args:
       x: held-out points, as `Flow.fit` takes them.
       patience: epochs without a better one after which training ends; None for none.
+      start_from_epoch: epochs before a choice: where it is known that so many do good,
+        few points should not tell otherwise. Each of their averages takes the place of
+        the one before.
 
     Attributes:
-      best: the least mean of -log_prob found, in nats.
+      best: the mean of -log_prob of the best average, in nats.
 
     Source: Shamir and Zhang (2013), "Stochastic gradient descent for non-smooth
     optimization", section 4 (polynomial-decay averaging).
     """
 
-    def __init__(self, x: Any, *, patience: int | None = None) -> None:
+    def __init__(
+        self,
+        x: Any,
+        *,
+        patience: int | None = None,
+        start_from_epoch: int = 0,
+    ) -> None:
         super().__init__()
         self.x = x
         self.patience = patience
+        self.start_from_epoch = start_from_epoch
         self.best = math.inf
         self._weights: list[tf.Variable] = []
 
@@ -69,11 +79,11 @@ class WeightAverage(keras.callbacks.Callback):
         """Judges the average, and keeps it when it is the best so far."""
         before = self.best
         self._swap()
-        loss = self._judge()
+        loss = self._judge(is_sure=epoch < self.start_from_epoch)
         self._swap()
         if logs is not None:
             logs["val_loss"] = loss
-        self._waited = 0 if self.best < before else self._waited + 1
+        self._waited = 0 if self.best != before else self._waited + 1
         if not math.isfinite(loss):
             self._restart_from_best()
         elif self.patience is not None and self._waited >= self.patience:
@@ -84,14 +94,14 @@ class WeightAverage(keras.callbacks.Callback):
         for weight, value in zip(self._weights, self._best, strict=True):
             weight.assign(value)
 
-    def _judge(self) -> float:
+    def _judge(self, is_sure: bool = False) -> float:
         if self.model.context_size:
             given = self.model.given(self.x["context"])
             log_prob = given.log_prob(tf.cast(self.x["x"], self.model.dtype))
         else:
             log_prob = self.model.log_prob(self.x)
         loss = -float(np.mean(log_prob, dtype=np.float64))
-        if loss < self.best:
+        if loss < self.best or (is_sure and math.isfinite(loss)):
             self.best = loss
             self._best = [weight.numpy() for weight in self._weights]
         return loss
