@@ -37,11 +37,11 @@ class FlowDensity(OutlierMixin, TransformerMixin, BaseEstimator):
     """Density estimator: a Gaussian mixture that a normalizing flow goes on from.
 
     Columns are standardized. Gaussian mixtures of more and more components are fitted,
-    and a few become the base of a flow whose spline couplings begin as the identity:
-    nothing is lost at the start. They are trained for a while, one is trained on, with
-    averaged weights judged on held-out rows, and the result is kept unless the best
-    mixture is better there beyond chance. Few rows (less than 500, or 40 a column) get
-    a mixture alone.
+    and become the base of a flow whose spline couplings begin as the identity: nothing
+    is lost at the start. Each is trained for a while; rows put aside tell which one to
+    train on and for how long, and are then learned too. The result, of averaged
+    weights, is kept unless the best mixture is better on held-out rows beyond chance.
+    Few rows (less than 500, or 40 a column) get a mixture alone.
 
     Densities are in the units of the data, log-densities in nats.
 
