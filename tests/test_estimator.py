@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import tfp_flows as tfpf
-from tfp_flows import FlowDensity, _mixture_starts, _warm_fit
+from tfp_flows import FlowDensity, _mixture_starts, _race
 
 QUIET = {"verbose": 0, "random_state": 0}
 
@@ -42,7 +42,7 @@ def fitted():
     """A flow that was trained for a few steps, from mixtures that are easily beaten."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_mixture_starts, "_SIZES", (1, 2))
-        patch.setattr(_warm_fit, "_STEPS", 640)
+        patch.setattr(_race, "_STEPS", 640)
         density = FlowDensity(layers=2, hidden=(16,), batch_size=100, **QUIET)
         return density.fit(two_moons(3000))
 
@@ -64,7 +64,7 @@ def test_a_trained_flow(fitted):
 
 def test_rows_that_judge_are_not_drawn():
     points = tf.range(10.0)[:, tf.newaxis]
-    batches = _warm_fit._batches(points, 4, 3, seed=0)
+    batches = _race._batches(points, 4, 3, seed=0)
     passes = np.concatenate(list(batches.take(4).as_numpy_iterator())).reshape(2, 6)
     np.testing.assert_array_equal(np.sort(passes), [range(4, 10)] * 2)
     assert (passes[0] != passes[1]).any()
@@ -73,10 +73,10 @@ def test_rows_that_judge_are_not_drawn():
 def test_better_beyond_chance():
     gain = np.tile([0.0, 1.0], 50)  # a mean of 0.5, a standard error of 0.05
     zeros = np.zeros(100)
-    assert _warm_fit._is_better(gain, zeros, 9)
-    assert not _warm_fit._is_better(gain, zeros, 11)
-    assert not _warm_fit._is_better(zeros, zeros, 1)
-    assert _warm_fit._is_better(zeros, np.where(gain > 0, np.nan, 9.0), 1)
+    assert _race.is_better(gain, zeros, 9)
+    assert not _race.is_better(gain, zeros, 11)
+    assert not _race.is_better(zeros, zeros, 1)
+    assert _race.is_better(zeros, np.where(gain > 0, np.nan, 9.0), 1)
 
 
 def test_outliers(fitted):

@@ -35,6 +35,7 @@ LAYERS = [
     {"reporting"},
     {"orders"},  # its result draws itself, with plotting
     {"_mixture_starts"},
+    {"_race"},
     {"_warm_fit"},
     {"estimator"},
     {"_tables"},

@@ -9,18 +9,13 @@ trained on with those rows too for the rest of the time.
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._clock import Clock
-from tfp_flows._devices import on_cpu
 from tfp_flows._mixture_starts import (
     Start,
     mixture_of_few,
@@ -29,18 +24,14 @@ from tfp_flows._mixture_starts import (
     quiet,
     refitted,
 )
+from tfp_flows._race import Plan, Race, is_better
 from tfp_flows.bases import Mixture
-from tfp_flows.bijectors import Spline, SplineCoupling
-from tfp_flows.callbacks import CosineToDeadline, WeightAverage
-from tfp_flows.flow import Flow
 
-__all__ = ["Plan", "Result", "warm_fit"]
+__all__ = ["Result", "warm_fit"]
 
 tfb = tfp.bijectors
 
 _LEAST_HELD_OUT, _MOST_HELD_OUT = 500, 20_000
-# Fewer than these cannot tell how long to train.
-_FEW_HELD_OUT = 2_500
 # Of the other rows, those that mixtures and the race do not see, to be judged by them.
 _JUDGES, _MOST_JUDGES = 0.3, 20_000
 
@@ -49,36 +40,9 @@ _JUDGES, _MOST_JUDGES = 0.3, 20_000
 _FEWEST_ROWS_A_COLUMN, _FEWEST_ROWS = 40, 500
 
 _LEAST_SECONDS = 15.0  # to compile the flow's graphs and to train it
-_XLA_SECONDS = 35.0  # from which on XLA wins back what it takes to compile
 # Share of the time for mixtures: without a flow; of short limits, but no more than
 # these seconds, while the flow's graphs compile; and of long ones.
 _MIXTURES_ALONE, _MIXTURES, _MIXTURES_SECONDS, _MIXTURES_LONG = 0.7, 0.25, 15.0, 0.15
-# Rounds of the race: entrants at most, steps for each, and the share of all training at
-# most.
-_ROUNDS = ((99, 160, 0.2), (3, 400, 0.35))
-_STEPS, _STEPS_A_ROW = 6_000, 1  # where no time limit is given, at most
-_PATIENCE = 10  # epochs
-_STEPS_AT_ONCE = 32
-# Share of the first round, or of all training without one, in which the rate rises:
-# Adam's first steps are as long as any, and would undo in all layers at once what the
-# mixture knows.
-_WARM_UP = 0.5, 0.1
-# Decay of the heads' weights, towards the identity, as 1 / rows as a prior has it.
-_DECAY_BY_ROWS, _MOST_DECAY = 36_000.0, 10.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What is fitted, and how; see `FlowDensity` for the meaning of each."""
-
-    layers: int
-    hidden: tuple[int, ...]
-    bins: int
-    batch_size: int
-    learning_rate: float
-    validation_fraction: float
-    seed: int
-    verbose: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +53,7 @@ class Result:
       bijectors: in sampling order; none where a mixture is all.
       base: the mixture.
       history: metric to its value after each epoch of training.
-      start: held-out log_prob of the mixture that training started from, in nats.
+      start: held-out log_prob of the best mixture, in nats.
       held_out: held-out log_prob of the result, in nats.
     """
 
@@ -135,18 +99,30 @@ def warm_fit(
 
     def fit_mixtures() -> tuple[list[Start], Start]:
         starts = mixtures(train, judges, plan.seed, allowance)
-        return starts, refitted(_best(starts), points, held_out, allowance)
+        best = _best(starts)
+        alone = refitted(best, points, held_out, allowance)
+        return starts[: starts.index(best) + 1], alone
 
     with quiet(), ThreadPoolExecutor(1) as aside:
         task = aside.submit(fit_mixtures)
         try:
             components = most_components(*train.shape, allowance.seconds)
             # Compiles meanwhile.
-            trainer = _Trainer(train, judges, held_out, components, plan, clock)
+            race = Race(train, judges, held_out, components, plan, clock)
         except BaseException:
             allowance.stop()
             raise
-    return trainer.result(*task.result())
+    starts, alone = task.result()
+    trained = race.run(starts)
+    if is_better(alone.mixture.score_samples(held_out), trained.scores, 2):
+        return dataclasses.replace(_alone(alone, points), history=trained.history)
+    return Result(
+        trained.bijectors,
+        trained.base,
+        trained.history,
+        alone.score,
+        float(trained.scores.mean()),
+    )
 
 
 def _best(starts: Sequence[Start]) -> Start:
@@ -156,309 +132,3 @@ def _best(starts: Sequence[Start]) -> Start:
 def _alone(start: Start, train: np.ndarray | None = None) -> Result:
     """Returns a mixture as all there is; with heavier tails where `train` has them."""
     return Result([], start.as_base(train), {}, start.score, start.score)
-
-
-# The flow
-
-
-def _bijectors(d: int, plan: Plan) -> list[tfb.Bijector]:
-    """Returns couplings in pairs that split the coordinates in two, one each way."""
-    if d == 1:
-        return [Spline(2 * plan.bins, seed=plan.seed)]
-    rng = np.random.default_rng(plan.seed)
-    bijectors = []
-    for i in range(plan.layers):
-        if i % 2 == 0:
-            mask = np.zeros(d, int)
-            mask[rng.permutation(d)[: d // 2]] = 1
-        bijectors.append(
-            SplineCoupling(
-                mask.tolist(),
-                flip=i % 2 == 1,
-                bins=plan.bins,
-                affine=True,
-                hidden=plan.hidden,
-                seed=int(rng.integers(2**31)),
-            )
-        )
-    return bijectors
-
-
-@on_cpu
-def _batches(
-    points: tf.Tensor, first: int, batch_size: int, seed: int
-) -> tf.data.Dataset:
-    """Returns batches of rows from the first on, without end.
-
-    Every row comes once, then all in another order.
-    """
-    rows, width = points.shape
-    size = min(batch_size, rows - first)
-    count = (rows - first) // size
-
-    def epoch(i: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(first, rows), tf.stack([tf.constant(seed, tf.int64), i])
-        )
-        return tf.data.Dataset.from_tensor_slices(
-            tf.reshape(order[: count * size], [count, size])
-        )
-
-    # Without threads of its own: tf.data now and then waits half a minute for them
-    # when an iterator ends.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return (
-        tf.data.Dataset.counter()
-        .flat_map(epoch)
-        .map(lambda rows: tf.ensure_shape(tf.gather(points, rows), [size, width]))
-        .with_options(options)
-    )
-
-
-def _is_better(scores: np.ndarray, others: np.ndarray, errors: float) -> bool:
-    """Returns whether scores of the same points are better by some standard errors.
-
-    Anything is better than scores that are not finite.
-    """
-    if not np.isfinite(others).all():
-        return True
-    gain = scores - others
-    return bool(gain.mean() > errors * gain.std() / math.sqrt(len(gain)))
-
-
-@dataclasses.dataclass
-class _Entrant:
-    """A start in the race: the state of its flow, and what it scores."""
-
-    start: Start
-    state: list[np.ndarray]
-    scores: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(1))
-
-    def mean(self) -> float:
-        """The mean score; -inf where a score is not finite."""
-        mean = float(self.scores.mean())
-        return mean if math.isfinite(mean) else -math.inf
-
-
-class _Trainer:
-    """One compiled flow, whose weights are those of one start or of another."""
-
-    def __init__(
-        self,
-        train: np.ndarray,
-        judges: np.ndarray,
-        held_out: np.ndarray,
-        components: int,
-        plan: Plan,
-        clock: Clock,
-    ) -> None:
-        """Compiles it.
-
-        Args:
-          train: points to learn in the race, and afterwards.
-          judges: points to judge the race by, and to learn afterwards.
-          held_out: points to judge the end by.
-          components: of a start at most.
-          plan: what to fit.
-          clock: when to be done.
-        """
-        self._plan, self._clock = plan, clock
-        self._train = train.astype(np.float32)
-        self._judges = judges.astype(np.float32)
-        self._held_out = held_out.astype(np.float32)
-        rows, d = len(judges) + len(train), train.shape[1]
-        timed = math.isfinite(clock.seconds)
-        self._steps = math.inf if timed else min(_STEPS, _STEPS_A_ROW * rows)
-        # Spare components cost little: the graphs do not wait for the mixtures.
-        base = Mixture(d, components, tails="student", seed=plan.seed)
-        base.start(np.ones(1), np.zeros([1, d]), np.eye(d)[np.newaxis])
-        bijectors = _bijectors(d, plan)
-        for bijector in bijectors:  # identities: the same points reach them all
-            bijector.adapt(self._train)
-        self._flow = Flow(bijectors, base=base)
-        weights = self._flow.trainable_variables
-        decay = min(_MOST_DECAY, _DECAY_BY_ROWS / rows)
-        optimizer = keras.optimizers.Adam(
-            plan.learning_rate, global_clipnorm=1.0, weight_decay=decay
-        )
-        optimizer.exclude_from_weight_decay(
-            [weight for weight in weights if "/head/" not in weight.path]
-        )
-        self._flow.compile(
-            optimizer,
-            steps_per_execution=_STEPS_AT_ONCE,
-            jit_compile=clock.left > _XLA_SECONDS,
-        )
-        optimizer.build(weights)
-        self._variables = [
-            variable.value for variable in (*self._flow.variables, *optimizer.variables)
-        ]
-        self._average = WeightAverage(self._judges, patience=_PATIENCE)
-        with tf.device("CPU:0"):
-            points = tf.constant(np.concatenate([self._judges, self._train]))
-        size = min(plan.batch_size, len(train))
-        self._racing = _batches(points, len(judges), size, plan.seed)
-        self._batches = _batches(points, 0, size, plan.seed)
-        self._fresh = self._state()
-        before = clock.spent
-        self._flow.log_prob(self._held_out)
-        # What comes after training compiles that once more.
-        self._seconds_after = 1.0 + 1.5 * (clock.spent - before)
-        self._fit(self._racing, self._judges, 1, math.inf)  # compiles
-
-    def result(self, starts: Sequence[Start], alone: Start) -> Result:
-        """Races the starts, trains the winner on, and returns it if it is better.
-
-        Args:
-          starts: mixtures of more and more components.
-          alone: the best of them, of all points that are learned.
-        """
-        entrants = starts[: starts.index(_best(starts)) + 1]
-        winner = self._race(entrants)
-        options = {
-            "warm_up": 0.0 if len(entrants) > 1 else _WARM_UP[1],
-            "verbose": self._plan.verbose,
-        }
-        if len(self._held_out) < _FEW_HELD_OUT:
-            history = self._fit_twice(**options)
-        else:
-            seconds = self._clock.left - self._seconds_after
-            history = self._fit(
-                self._batches, self._held_out, self._steps, seconds, **options
-            )
-        scores = self._scores(self._held_out)
-        others = alone.mixture.score_samples(self._held_out)
-        if _is_better(others, scores, 2):
-            points = np.concatenate([self._judges, self._train])
-            return dataclasses.replace(_alone(alone, points), history=history)
-        return Result(
-            list(self._flow.bijectors),
-            self._flow.base.cut(winner.components),
-            history,
-            alone.score,
-            float(scores.mean()),
-        )
-
-    def _race(self, starts: Sequence[Start]) -> Start:
-        """Trains each start for a while, the best few for longer, and returns one.
-
-        The flow is left with its weights.
-        """
-        seconds = self._clock.left - self._seconds_after
-        racing = []
-        for start in starts:
-            self._restore(self._fresh)
-            start.put_into(self._flow.base, self._train)
-            racing.append(_Entrant(start, self._state()))
-        for turn, (most, each, share) in enumerate(_ROUNDS):
-            racing.sort(key=_Entrant.mean, reverse=True)
-            racing = racing[:most]
-            if len(racing) == 1:
-                break
-            share /= len(racing)
-            for entrant in racing:
-                self._restore(entrant.state)
-                # At a rate that stays: the averages are compared, and go on.
-                self._fit(
-                    self._racing,
-                    self._judges,
-                    min(each, share * self._steps),
-                    share * seconds,
-                    warm_up=0.0 if turn else _WARM_UP[0],
-                    alpha=1.0,
-                )
-                entrant.state = self._state()
-                entrant.scores = self._scores(self._judges)
-            if self._plan.verbose:
-                told = ", ".join(
-                    f"{entrant.start.components}: {entrant.mean():.3f}"
-                    for entrant in racing
-                )
-                print("Nats of rows not trained on, by components at the start:", told)
-        best = max(racing, key=_Entrant.mean)
-        # The thinnest that is within a standard error of the best: it has more to gain.
-        near = [each for each in racing if not _is_better(best.scores, each.scores, 1)]
-        winner = min(near or [best], key=lambda each: each.start.components)
-        self._restore(winner.state)
-        return winner.start
-
-    def _fit_twice(self, **options: Any) -> dict[str, list[float]]:
-        """Trains without the judges, who tell for how long, and then with them.
-
-        Held-out rows are too few to tell: they would stop training by chance. They
-        only tell whether it should go on from there, as there are more rows now.
-
-        Source: Goodfellow, Bengio and Courville (2016), "Deep learning", algorithm 7.2.
-        """
-        fewer, all_rows = len(self._train), len(self._train) + len(self._judges)
-        share = fewer / (fewer + all_rows)  # as many passes each time
-        seconds = self._clock.left - self._seconds_after
-        fresh = self._state()
-        history = self._fit(
-            self._racing, self._judges, share * self._steps, share * seconds, **options
-        )
-        state, scores = self._state(), self._scores(self._held_out)
-        losses = np.nan_to_num(history["val_loss"], nan=math.inf)
-        self._restore(fresh)
-        self._average.start_from_epoch = 1 + int(np.argmin(losses))
-        history = self._fit(
-            self._batches,
-            self._held_out,
-            (1 - share) * self._steps,
-            self._clock.left - self._seconds_after,
-            **options,
-        )
-        if _is_better(scores, self._scores(self._held_out), 2):
-            self._restore(state)
-        return history
-
-    def _fit(
-        self,
-        batches: tf.data.Dataset,
-        judges: np.ndarray,
-        steps: float,
-        seconds: float,
-        *,
-        verbose: int = 0,
-        **rate: float,
-    ) -> dict[str, list[float]]:
-        """Trains for a while, and returns the history.
-
-        Args:
-          batches: of points.
-          judges: points to judge the averages of the weights by.
-          steps: after which training ends; may be infinite.
-          seconds: after which it ends at the latest.
-          verbose: as for Keras.
-          **rate: as for `CosineToDeadline`.
-        """
-        plan = self._plan
-        end = CosineToDeadline(
-            plan.learning_rate,
-            steps=math.ceil(steps) if math.isfinite(steps) else None,
-            seconds=max(seconds, 0.1),
-            **rate,
-        )
-        self._average.x = judges
-        passes = len(self._train) // (plan.batch_size * _STEPS_AT_ONCE)
-        history = self._flow.fit(
-            batches,
-            steps_per_epoch=_STEPS_AT_ONCE * min(max(passes, 4), 32),
-            epochs=1_000_000,  # the end comes before
-            callbacks=[self._average, end],
-            verbose=verbose,
-        )
-        return history.history
-
-    def _scores(self, points: np.ndarray) -> np.ndarray:
-        return self._flow.log_prob(points).numpy().astype(np.float64)
-
-    # The state of an entrant: all weights, and what the optimizer remembers.
-
-    def _state(self) -> list[np.ndarray]:
-        return [variable.numpy() for variable in self._variables]
-
-    def _restore(self, state: Sequence[np.ndarray]) -> None:
-        for variable, value in zip(self._variables, state, strict=True):
-            variable.assign(value)

@@ -17,7 +17,8 @@ from sklearn.utils.validation import (
 )
 
 from tfp_flows._clock import Clock
-from tfp_flows._warm_fit import Plan, warm_fit
+from tfp_flows._race import Plan
+from tfp_flows._warm_fit import warm_fit
 from tfp_flows.bijectors import Standardize
 from tfp_flows.flow import Flow
 from tfp_flows.supports import Supports
