@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfp_flows as tfpf
-from tfp_flows import _chunked, density_model
+from tfp_flows import _chunked, likelihood
 from tfp_flows import flow as flow_module
 
 tfb = tfp.bijectors
@@ -113,8 +113,8 @@ def test_an_operation_that_xla_lacks():
 
 
 def test_a_long_fit_with_an_operation_that_xla_lacks(monkeypatch):
-    monkeypatch.setattr(density_model, "_FLOPS_FOR_XLA", 0)
-    monkeypatch.setattr(density_model, "_STEP_FLOPS_FOR_XLA", 0)
+    monkeypatch.setattr(likelihood, "_FLOPS_FOR_XLA", 0)
+    monkeypatch.setattr(likelihood, "_STEP_FLOPS_FOR_XLA", 0)
     losses = []
     for stages in ([NotForXLA()], []):
         one = flow(*stages)

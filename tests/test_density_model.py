@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfp_flows as tfpf
-from tfp_flows import density_model
+from tfp_flows import likelihood
 from tfp_flows.batches import Order, in_batches
 
 
@@ -78,7 +78,7 @@ def test_float64_is_not_rounded():
 def test_parts_of_batches_are_the_whole(monkeypatch, rows):
     losses, weights = [], []
     for parts in (1, 4):
-        monkeypatch.setattr(density_model, "parts_of", lambda _, parts=parts: parts)
+        monkeypatch.setattr(likelihood, "parts_of", lambda _, parts=parts: parts)
         model = flow()
         model.compile(keras.optimizers.Adam(0.01))
         keras.utils.set_random_seed(0)
@@ -94,7 +94,7 @@ def test_parts_of_batches_are_the_whole(monkeypatch, rows):
 
 
 def test_layers_with_a_state_see_whole_batches(monkeypatch):
-    monkeypatch.setattr(density_model, "parts_of", lambda _: 2)
+    monkeypatch.setattr(likelihood, "parts_of", lambda _: 2)
     layers = [keras.layers.Dense(8, "relu"), keras.layers.BatchNormalization()]
     for network in (keras.Sequential(layers), keras.Sequential(layers[:1])):
         coupling = tfpf.bijectors.AffineCoupling(network=network)
@@ -105,7 +105,7 @@ def test_layers_with_a_state_see_whole_batches(monkeypatch):
 
 
 def test_metrics_see_no_rows_that_only_fill_up(monkeypatch):
-    monkeypatch.setattr(density_model, "parts_of", lambda _: 4)
+    monkeypatch.setattr(likelihood, "parts_of", lambda _: 4)
     seen = []
 
     def count(x, log_prob):
@@ -121,8 +121,8 @@ def test_metrics_see_no_rows_that_only_fill_up(monkeypatch):
 def test_xla_where_there_are_steps_enough(monkeypatch):
     losses = []
     for fit, step in ((np.inf, 0), (0, np.inf), (0, 0)):
-        monkeypatch.setattr(density_model, "_FLOPS_FOR_XLA", fit)
-        monkeypatch.setattr(density_model, "_STEP_FLOPS_FOR_XLA", step)
+        monkeypatch.setattr(likelihood, "_FLOPS_FOR_XLA", fit)
+        monkeypatch.setattr(likelihood, "_STEP_FLOPS_FOR_XLA", step)
         model = flow()
         model.compile("adam")
         keras.utils.set_random_seed(0)
@@ -254,7 +254,7 @@ def test_an_optimizer_serves_one_model():
 def test_other_reductions_see_whole_batches(monkeypatch, reduction):
     losses = []
     for parts in (1, 2):
-        monkeypatch.setattr(density_model, "parts_of", lambda _, parts=parts: parts)
+        monkeypatch.setattr(likelihood, "parts_of", lambda _, parts=parts: parts)
         model = flow()
         model.compile("adam", loss=tfpf.NegativeLogLikelihood(reduction=reduction))
         keras.utils.set_random_seed(0)

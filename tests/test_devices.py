@@ -12,7 +12,7 @@ import tensorflow as tf
 from test_bijectors import CONTRACT
 
 import tfp_flows as tfpf
-from tfp_flows import _devices, density_model
+from tfp_flows import _devices, likelihood
 from tfp_flows.batches import steps_at_once
 
 # TensorFlow has no kernel of it for a GPU, and takes the matrices to the host.
@@ -155,8 +155,8 @@ def test_a_gpu_gets_whole_batches_more_steps_a_call_and_xla_sooner(monkeypatch):
     x, choices = points(300), []
     for on_gpu in (False, True):
         monkeypatch.setattr(_devices, "is_gpu", lambda _, on_gpu=on_gpu: on_gpu)
-        monkeypatch.setattr(density_model, "parts_of", lambda _: 2)
-        monkeypatch.setattr(density_model, "_STEPS_FOR_XLA", 5)
+        monkeypatch.setattr(likelihood, "parts_of", lambda _: 2)
+        monkeypatch.setattr(likelihood, "_STEPS_FOR_XLA", 5)
         flow = tfpf.recipes.real_nvp(2, layers=2, hidden=(8,), seed=0)
         flow.compile("adam")
         keras.utils.set_random_seed(0)

@@ -19,6 +19,7 @@ LAYERS = [
     {"_checkpoint", "summaries"},
     {"streams"},
     {"composition", "tracking", "data", "stages", "exporting"},
+    {"likelihood"},
     {"density_model"},
     {"flow"},
     {"diagnostics"},  # plotting draws what it finds

@@ -27,12 +27,9 @@ from tfp_flows.composition import (
     stage_names,
 )
 from tfp_flows.conditioning import bind, context_size_of, infer_context_size
-from tfp_flows.density_model import (
-    DensityModel,
-    NegativeLogLikelihood,
-    at_weights,
-)
+from tfp_flows.density_model import DensityModel
 from tfp_flows.exporting import export_flow
+from tfp_flows.likelihood import NegativeLogLikelihood, at_weights
 from tfp_flows.serialization import Decoder, Encoder, copy_objects
 from tfp_flows.stages import Stage, stage_distributions, walk
 from tfp_flows.tracking import Adoption, TFPLayer
