@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import tensorflow_probability as tfp
 from matplotlib.figure import Figure
 
@@ -11,7 +10,7 @@ from tfp_flows.conditioning import Invert
 from tfp_flows.flow import Flow
 from tfp_flows.plotting import _panels, _style, _targets
 from tfp_flows.plotting.densities import plot_density
-from tfp_flows.plotting.transformation import draw_map
+from tfp_flows.plotting.transformation import draw_map, points_of_line
 
 __all__ = ["plot_line"]
 
@@ -59,40 +58,28 @@ def plot_line(
       >>> [ax.get_title() for ax in plot_line(flow).axes]
       ['base: MultivariateNormalDiag', 'the map', 'density']
     """
-    _targets.as_flow(flow)
-    if flow.event_size != 1:
-        raise ValueError(
-            "`plot_line` needs a flow of 1 coordinate. Received one of "
-            f"{flow.event_size}. Remedy: plot_stages(flow) draws every stage of it."
-        )
-    if data is not None:
-        data = _targets.as_data(data, flow, 1)
-    stages = flow.stages(n, seed=seed, context=context)
-    distribution = flow.distribution if context is None else flow.given(context)
-    z, x = (np.asarray(stage.samples, np.float64) for stage in (stages[0], stages[-1]))
-    (z_limits,) = _panels.robust_limits(z)
-    (x_limits,) = _panels.robust_limits(x if data is None else data)
+    line = points_of_line("plot_line", flow, data, context, n, seed)
     base, curve, density = _style.new_grid(axes, 1, 3, 3.4, 3)
 
-    z_grid = _panels.centers(z_limits, _RESOLUTION)
+    z_grid = _panels.centers(line.z_limits, _RESOLUTION)
     height = _targets.exp_log_prob(
-        stages[0].distribution.log_prob, z_grid[:, None].astype(flow.dtype)
+        line.base.distribution.log_prob, z_grid[:, None].astype(flow.dtype)
     )
     top = _panels.curve(base, z_grid, height, _style.VERMILION, "#f8dccb")
-    _panels.rug(base, z[_panels.finite_rows(z), 0])
-    base.set_xlim(z_limits)
+    _panels.rug(base, line.z[_panels.finite_rows(line.z), 0])
+    base.set_xlim(line.z_limits)
     base.set_ylim(0.0, top)
     _style.label(base, "z, base", "density")
-    _style.title(base, f"base: {stages[0].name}", 10)
+    _style.title(base, f"base: {line.base.name}", 10)
 
-    draw_map(curve, distribution, z, x, (x_limits, z_limits))
+    draw_map(curve, line)
     _style.title(curve, "the map", 10)
 
     plot_density(
-        distribution,
-        data,
-        components=_mixture(stages[-1].bijector),
-        limits=x_limits,
+        line.distribution,
+        line.data,
+        components=_mixture(line.last.bijector),
+        limits=line.x_limits,
         ax=density,
     )
     _style.label(density, "x, data", "density")

@@ -1,13 +1,13 @@
 """The map between the data and the base, for one coordinate."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 from matplotlib.axes import Axes
 
-from tfp_flows.flow import Flow
+from tfp_flows.flow import Flow, Stage
 from tfp_flows.plotting import _panels, _style, _targets
 from tfp_flows.plotting.densities import histogram
 
@@ -60,39 +60,27 @@ def plot_transformation(
       >>> bool(abs(x - 2 * z).max() < 1e-5)
       True
     """
-    _targets.as_flow(flow)
-    if flow.event_size != 1:
-        raise ValueError(
-            "`plot_transformation` needs a flow of 1 coordinate. Received one of "
-            f"{flow.event_size}. Remedy: plot_stages(flow) draws every stage of it."
-        )
-    if data is not None:
-        data = _targets.as_data(data, flow, 1)
-    stages = flow.stages(n, seed=seed, context=context)
-    distribution = flow.distribution if context is None else flow.given(context)
-    z, x = (np.asarray(stage.samples, np.float64) for stage in (stages[0], stages[-1]))
-    (z_limits,) = _panels.robust_limits(z)
-    (x_limits,) = _panels.robust_limits(x if data is None else data)
-
+    line = points_of_line("plot_transformation", flow, data, context, n, seed)
+    distribution, data = line.distribution, line.data
     ax = _style.new_axes(ax, 5.2, 5.2)
-    draw_map(ax, distribution, z, x, (x_limits, z_limits))
-    x_grid = _panels.centers(x_limits, _RESOLUTION)
+    draw_map(ax, line)
+    x_grid = _panels.centers(line.x_limits, _RESOLUTION)
     x_points = tf.constant(x_grid[:, None], flow.dtype)
 
     above = ax.inset_axes([0, 1.03, 1, 0.24], sharex=ax)
     x_density = _targets.exp_log_prob(distribution.log_prob, x_points)
     top = _panels.curve(above, x_grid, x_density, _style.BLUE, "#cfe3f1")
     if data is not None:
-        heights, edges = histogram(data[:, 0], x_limits)
+        heights, edges = histogram(data[:, 0], line.x_limits)
         above.stairs(heights, edges, color=_style.MUTED, linewidth=1.0, zorder=2)
         top = max(top, 1.05 * heights.max())
         _panels.rug(above, data[:, 0])
     above.set_ylim(0, top)
 
     right = ax.inset_axes([1.03, 0, 0.24, 1], sharey=ax)
-    z_grid = _panels.centers(z_limits, _RESOLUTION)
+    z_grid = _panels.centers(line.z_limits, _RESOLUTION)
     z_density = _targets.exp_log_prob(
-        stages[0].distribution.log_prob, z_grid[:, None].astype(flow.dtype)
+        line.base.distribution.log_prob, z_grid[:, None].astype(flow.dtype)
     )
     right.plot(z_density, z_grid, color=_style.VERMILION, linewidth=1.2)
     right.fill_betweenx(z_grid, 0, z_density, color="#f8dccb", linewidth=0)
@@ -102,28 +90,56 @@ def plot_transformation(
     return ax
 
 
-def draw_map(
-    ax: Axes,
-    distribution: tfp.distributions.TransformedDistribution,
-    z: np.ndarray,
-    x: np.ndarray,
-    limits: tuple[_panels.Limits, _panels.Limits],
-) -> None:
-    """Draws z over x as a curve, with the deciles.
+class Line(NamedTuple):
+    """What is drawn of a flow of one coordinate.
 
-    Args:
-      ax: to draw on.
-      distribution: of x, as a Flow's.
+    Attributes:
+      base, last: the first stage and the last.
+      distribution: of x.
+      data: `(m, 1)`, or None.
       z, x: `(n, 1)`, points of the base and the same points among the data.
-      limits: of x, then of z.
+      z_limits, x_limits: that show most of them, and of the data.
     """
-    x_grid = _panels.centers(limits[0], _RESOLUTION)
-    points = tf.constant(x_grid[:, None], distribution.dtype)
-    z_curve = np.asarray(distribution.bijector.inverse(points), np.float64)
+
+    base: Stage
+    last: Stage
+    distribution: tfp.distributions.TransformedDistribution
+    data: np.ndarray | None
+    z: np.ndarray
+    x: np.ndarray
+    z_limits: _panels.Limits
+    x_limits: _panels.Limits
+
+
+def points_of_line(
+    caller: str, flow: Flow, data: Any, context: Any, n: int, seed: int
+) -> Line:
+    """Returns what `caller` draws of a flow, once it is what can be drawn."""
+    _targets.as_flow(flow)
+    if flow.event_size != 1:
+        raise ValueError(
+            f"`{caller}` needs a flow of 1 coordinate. Received one of "
+            f"{flow.event_size}. Remedy: plot_stages(flow) draws every stage of it."
+        )
+    if data is not None:
+        data = _targets.as_data(data, flow, 1)
+    stages = flow.stages(n, seed=seed, context=context)
+    distribution = flow.distribution if context is None else flow.given(context)
+    z, x = (np.asarray(stage.samples, np.float64) for stage in (stages[0], stages[-1]))
+    (z_limits,) = _panels.robust_limits(z)
+    (x_limits,) = _panels.robust_limits(x if data is None else data)
+    return Line(stages[0], stages[-1], distribution, data, z, x, z_limits, x_limits)
+
+
+def draw_map(ax: Axes, line: Line) -> None:
+    """Draws z over x as a curve, with the deciles."""
+    x_grid = _panels.centers(line.x_limits, _RESOLUTION)
+    points = tf.constant(x_grid[:, None], line.distribution.dtype)
+    z_curve = np.asarray(line.distribution.bijector.inverse(points), np.float64)
     ax.plot(x_grid, z_curve[:, 0], color=_style.BLUE, linewidth=1.8, zorder=3)
-    _draw_deciles(ax, z, x)
-    ax.set_xlim(limits[0])
-    ax.set_ylim(limits[1])
+    _draw_deciles(ax, line.z, line.x)
+    ax.set_xlim(line.x_limits)
+    ax.set_ylim(line.z_limits)
     _style.label(ax, "x, data", "z, base")
 
 
