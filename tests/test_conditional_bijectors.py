@@ -34,9 +34,11 @@ from tfp_flows.bijectors import (
     SplineCoupling,
     Sylvester,
 )
+from tfp_flows.conditioning import bind
 from tfp_flows.testing import BIJECTOR_CHECKS, check_bijector, check_flow
 
 tfb = tfp.bijectors
+tfd = tfp.distributions
 
 # In one dtype: the other adds nothing to what the table without contexts covers.
 SMALL = {"context_size": 2, "hidden": (8,), "seed": 1, "dtype": "float64"}
@@ -122,6 +124,54 @@ def test_the_contract_covers_every_bijector_that_takes_a_context():
     public = {getattr(bijectors, name) for name in bijectors.__all__}
     takes = {c for c in public if "context_size" in inspect.signature(c).parameters}
     assert takes | {NumericalInverse} == {cls for cls, _, _ in CONDITIONAL.values()}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        case
+        if case == "spline coupling"
+        else pytest.param(case, marks=pytest.mark.slow)
+        for case in CONDITIONAL
+    ],
+)
+def test_many_leading_axes_and_those_of_the_context(case):
+    _, factory, x = CONDITIONAL[case]
+    bijector, x = factory(), tf.constant(x[:4])
+    contexts = tf.constant(CONTEXT[:6].reshape(2, 3, 2))
+    given = bind(bijector, contexts)
+    assert given.experimental_batch_shape(x_event_ndims=1) == (2, 3)
+    assert given.experimental_batch_shape(x_event_ndims=2) == (2,)
+    every = x[:, tf.newaxis, tf.newaxis, tf.newaxis]
+    y = given.forward(every)
+    log_det = given.forward_log_det_jacobian(every, 1)
+    assert (y.shape[:-1], log_det.shape) == ((4, 1, 2, 3), (4, 1, 2, 3))
+    back = given.inverse(tf.identity(y))
+    np.testing.assert_allclose(back, tf.broadcast_to(every, y.shape), atol=1e-4)
+    alone = bind(bijector, contexts[1, 2])
+    np.testing.assert_allclose(y[:, 0, 1, 2], alone.forward(x), atol=1e-4)
+    np.testing.assert_allclose(
+        log_det[:, 0, 1, 2], alone.forward_log_det_jacobian(x, 1), atol=1e-4
+    )
+
+
+def test_tfp_draws_for_each_context():
+    chain = tfb.Chain([tfb.Scale(np.float64(2.0)), AffineCoupling(**RANDOM)])
+    normal = tfd.MultivariateNormalDiag(tf.zeros([2], tf.float64))
+    distribution = tfd.TransformedDistribution(normal, bind(chain, CONTEXT[:4]))
+    assert distribution.batch_shape == (4,)
+    drawn = distribution.sample(7, seed=0)
+    assert drawn.shape == (7, 4, 2)
+    assert len(np.unique(drawn)) == drawn.numpy().size
+    assert tfd.Independent(distribution, 1).log_prob(drawn).shape == (7,)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float64)])
+    def sample(context):
+        bound = tfd.TransformedDistribution(normal, bind(chain, context))
+        return bound.sample(5), bound.batch_shape_tensor()
+
+    drawn, batch = sample(CONTEXT)
+    assert drawn.shape == (5, 11, 2) and batch == [11]
 
 
 def steered(cls, *args, kernel, **options):

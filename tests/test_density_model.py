@@ -295,3 +295,20 @@ def test_the_optimizer_stays_keras_own(tmp_path):
         one.fit(points(), shuffle=False, verbose=0)
     for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_steps_one_by_one(optimizer):
+    model, x = flow(), points(50)
+    model.compile(optimizer)
+    before = float(model.evaluate(x, verbose=0))
+    losses = [float(model.train_on_batch(x)) for _ in range(20)]
+    assert losses[0] == pytest.approx(before, rel=1e-5)
+    assert model.evaluate(x, verbose=0) < before
+
+
+def test_class_weights_are_refused():
+    model = flow()
+    model.compile("adam")
+    with pytest.raises(ValueError, match="Remedy: `sample_weight`"):
+        model.fit(points(20), class_weight={0: 1.0})

@@ -148,6 +148,16 @@ def test_under_a_strategy_a_step_that_is_not_finite_is_not_taken():
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
+def test_an_optimizer_that_seeks_the_scale_of_the_loss():
+    model = positive_flow()
+    inner = keras.optimizers.Adam(0.05)
+    # So large a scale that the first gradients are infinite.
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=1e38)
+    history = fitted(model, rows(), optimizer, epochs=4).history["loss"]
+    assert np.isfinite(history).all() and history[-1] < history[0]
+    assert float(optimizer.dynamic_scale) < 1e38
+
+
 def test_nan_weights_are_not_saved(tmp_path):
     model = positive_flow()
     model.set_weights([w * np.nan for w in model.get_weights()])

@@ -75,7 +75,7 @@ def test_sylvester_of_one_unit_is_planar():
     sylvester = at(Sylvester(1, seed=0), 3, r=[1.3], s=[0.4], b=[0.2])
     (vector,) = sylvester._learned.variables_by_name["vectors"].numpy()
     direction = np.eye(3)[0] - 2 * vector[0] * vector / (vector @ vector)
-    w = np.exp(0.4) * direction
+    w = np.exp(3 * np.tanh(0.4 / 3)) * direction
     planar = at(Planar(), 3, u=1.3 * w / (w @ w), w=w, b=0.2)
     x = points(3)
     np.testing.assert_allclose(sylvester.forward(x), planar.forward(x))
@@ -133,6 +133,25 @@ def test_far_points_and_steep_units_leave_no_nan(cls):
     assert np.isfinite(x).all() and np.isfinite(log_det).all()
     for gradient in tape.gradient(total, [y, *bijector.trainable_variables]):
         assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("scale", [3.0, 30.0, 300.0])
+def test_an_inverse_of_sylvester_is_right_or_nan(scale):
+    rng = np.random.default_rng(1)
+    x = points(4, n=500).astype("float32")
+    for _ in range(3):
+        sylvester = Sylvester(seed=0)
+        sylvester.build(4, "float32")
+        for weight in sylvester.trainable_variables:
+            weight.assign(scale * rng.normal(size=weight.shape))
+        y = sylvester.forward(x).numpy()
+        back = sylvester.inverse(y).numpy()
+        log_det = sylvester.inverse_log_det_jacobian(y, 1)
+        is_found = np.isfinite(back).all(-1)
+        np.testing.assert_array_equal(np.isfinite(log_det), is_found)
+        assert is_found.mean() > 0.9
+        off = np.abs(sylvester.forward(back[is_found]) - y[is_found]).max(-1)
+        assert (off < 1e-3 * (1 + np.abs(y[is_found]).max(-1))).all()
 
 
 @pytest.mark.parametrize("cls", [Planar, Sylvester])

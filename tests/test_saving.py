@@ -185,6 +185,23 @@ def test_weights_files(fitted, tmp_path):
     np.testing.assert_array_equal(other.log_prob(x), flow.log_prob(x))
 
 
+@pytest.mark.parametrize(
+    "base",
+    [
+        lambda: tfd.Blockwise([tfd.Normal(0.0, 1.0), tfd.Gumbel(0.0, 1.0)]),
+        lambda: tfd.SinhArcsinh(0.0, 1.0, 0.1, 1.0),
+        lambda: tfd.GeneralizedPareto(-9.0, 1.0, 0.1),
+    ],
+)
+def test_a_base_that_shares_its_name_with_a_bijector(base, tmp_path):
+    flow = tfpf.Flow([Rotation2D(0.3)], base(), event_size=2)
+    flow.save(tmp_path / "flow.keras")
+    again = keras.models.load_model(tmp_path / "flow.keras")
+    x = np.ones([3, 2], "float32")
+    for copy in (again, flow.reordered([0])):
+        np.testing.assert_array_equal(copy.log_prob(x), flow.log_prob(x))
+
+
 def test_numbers_of_numpy_stay_numbers(tmp_path):
     """TFP takes bijectors for equal by them, and then need not invert what it made."""
     low, high = np.float64(-1), np.float64(1)

@@ -85,8 +85,11 @@ class Guard(keras.callbacks.Callback):
         `gradients` are those of the weights, or the one vector of an optimizer that
         packs them.
         """
-        sums = [tf.reduce_sum(g) for g in map(_values, gradients) if g is not None]
-        is_finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.add_n(sums))
+        is_finite = tf.math.is_finite(loss)
+        # One that seeks the scale of the loss by such gradients leaves them out itself.
+        if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            sums = [tf.reduce_sum(g) for g in map(_values, gradients) if g is not None]
+            is_finite &= tf.math.is_finite(tf.add_n(sums))
         packing = getattr(optimizer, "packing", None)
 
         def step() -> None:
@@ -175,7 +178,12 @@ class Guard(keras.callbacks.Callback):
             }
 
     def _taken(self) -> int:
-        return int(self.model.optimizer._iterations.value.numpy())
+        return int(self._optimizer()._iterations.value.numpy())
+
+    def _optimizer(self) -> keras.optimizers.Optimizer:
+        """Returns the optimizer that counts and has the rate."""
+        optimizer = self.model.optimizer
+        return getattr(optimizer, "inner_optimizer", optimizer)
 
     def _what(self) -> str:
         if not self._batch:
@@ -205,7 +213,7 @@ class Guard(keras.callbacks.Callback):
                 "so far. Remedy: a lower learning rate, `global_clipnorm=1.0` in the "
                 "optimizer, or data without far-out points."
             )
-        optimizer = self.model.optimizer
+        optimizer = self._optimizer()
         rate = optimizer._learning_rate
         if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
             optimizer.learning_rate = Slower(rate, 0.5)

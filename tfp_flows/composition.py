@@ -175,6 +175,11 @@ def as_base(
         return tfd.MultivariateNormalDiag(
             loc=tf.zeros([event_size], dtype), scale_diag=tf.ones([event_size], dtype)
         )
+    if tf.nest.is_nested(base.event_shape):
+        raise ValueError(
+            "`base` must be a distribution of vectors, not of several parts. Received "
+            f"event shape {base.event_shape}. Remedy: tfd.Blockwise joins them."
+        )
     batch, event = base.batch_shape.as_list(), base.event_shape.as_list()
     if batch == [] and event == [event_size]:
         return base

@@ -80,6 +80,11 @@ class DensityModel(LikelihoodModel):
             flow has the best weights so far. A single such step is left out, and the
             first one is explained in a warning.
         """
+        if kwargs.get("class_weight") is not None:
+            raise ValueError(
+                "`class_weight` is for targets, which a density has none of. Remedy: "
+                "`sample_weight`."
+            )
         points = self._checked(x, y, kwargs.pop("sample_weight", None))
         validation = kwargs.pop("validation_data", None)
         fraction = kwargs.pop("validation_split", 0.0)
@@ -151,6 +156,13 @@ class DensityModel(LikelihoodModel):
                 self._on_hand = self.train_function = None
         self._after_fit(points)
         return history
+
+    @at_weights
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Takes one step, as `keras.Model.train_on_batch`."""
+        with self.distribute_strategy.scope():
+            self.optimizer.build(self.trainable_variables)
+        return super().train_on_batch(*args, **kwargs)
 
     @at_weights
     def evaluate(

@@ -168,9 +168,10 @@ class Encoder:
         return self._once(value, write)
 
     def _class_name(self, cls: type) -> Any:
-        for space, (module, _) in _TFP_NAMESPACES.items():
+        for space, (module, kind) in _TFP_NAMESPACES.items():
             public = cls.__name__.lstrip("_")
-            if _is_from(cls, "tensorflow_probability") and hasattr(module, public):
+            is_public = issubclass(cls, kind) and hasattr(module, public)
+            if is_public and _is_from(cls, "tensorflow_probability"):
                 return f"{space}.{public}"
         name = keras.saving.get_registered_name(cls)
         if (

@@ -140,6 +140,7 @@ class Bijector(tfb.Bijector):
         bound._unbound = self
         bound._context = context
         bound._token = next(_TOKENS)
+        vars(bound).pop("_cached_batch_shapes", None)  # of TFP
         return bound
 
     @property
@@ -169,7 +170,7 @@ class Bijector(tfb.Bijector):
                 return
             if self._unbound is not None:
                 self._unbound.build(event_size, dtype)
-                own = ("_context", "_unbound", "_token")
+                own = ("_context", "_unbound", "_token", "_cached_batch_shapes")
                 shared = vars(self._unbound).items()
                 vars(self).update({k: v for k, v in shared if k not in own})
                 return
@@ -272,7 +273,23 @@ class Bijector(tfb.Bijector):
 
     @classmethod
     def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
-        return {}  # the weights have no batch axes
+        return {}  # the weights have no batch axes, a context may have
+
+    def _batch_shape(self, x_event_ndims: int) -> tf.TensorShape:
+        shape = super()._batch_shape(x_event_ndims)
+        if self._context is None:
+            return shape
+        count = max(self._context.shape.rank - x_event_ndims, 0)
+        rows = [*self._context.shape[:-1], 1][:count]
+        return tf.broadcast_static_shape(shape, tf.TensorShape(rows))
+
+    def _batch_shape_tensor(self, x_event_ndims: int) -> tf.Tensor:
+        shape = super()._batch_shape_tensor(x_event_ndims)
+        if self._context is None:
+            return shape
+        count = max(self._context.shape.rank - x_event_ndims, 0)
+        rows = tf.concat([tf.shape(self._context)[:-1], [1]], 0)[:count]
+        return tf.broadcast_dynamic_shape(shape, rows)
 
     def _get_parameterization(self) -> int:
         # Equal arguments do not make equal bijectors: each has weights of its own.

@@ -143,7 +143,8 @@ class LeakyReLU(Bijector):
 
     def _batch_shape(self, x_event_ndims: int) -> tf.TensorShape:
         shape = np.shape(self._slope)
-        return tf.TensorShape(shape[: max(0, len(shape) - x_event_ndims)])
+        own = tf.TensorShape(shape[: max(0, len(shape) - x_event_ndims)])
+        return tf.broadcast_static_shape(own, super()._batch_shape(x_event_ndims))
 
 
 # Of the smooth step, in units of the points at the kink.

@@ -17,6 +17,9 @@ __all__ = ["Planar", "Radial", "Sylvester"]
 # The least slope of one unit: the closer to 0, the worse the inverse is conditioned.
 _LEAST_SLOPE = 1e-3
 
+# Of a unit of Sylvester's, as a logarithm: the inverse divides by the scale.
+_MOST_LOG_SCALE = 3.0
+
 # Of the search for a planar root: bisection alone would need fewer.
 _MOST_STEPS = 200
 
@@ -206,13 +209,14 @@ class Sylvester(_Units):
         y = x + Q R tanh(S Qᵀx + b)
         log|det ∂y/∂x| = Σ_i log(1 + m_i · (1 - t_i²)),    t = tanh(S Qᵀx + b)
 
-    with m_i = R_ii · S_ii kept above -1 as in `Planar`: S_ii > 0 is learned as its
-    logarithm, and R_ii = m_i / S_ii. Q is the first M columns of a product of M
+    with m_i = R_ii · S_ii kept above -1 as in `Planar`: S_ii = exp(3 tanh(s_i/3)), and
+    R_ii = m_i / S_ii. Q is the first M columns of a product of M
     Householder reflections, which every such Q is, up to signs that R and S make up
     for.
 
     The inverse solves v + R tanh(S v + b) = Qᵀy for v = Qᵀx from the last number to
-    the first, each as `Planar` does its one.
+    the first, each as `Planar` does its one. A point that forward does not take back to
+    y, as between units that are all steep, is NaN.
 
     Args:
       units: M, from 1 to d; d when None.
@@ -282,15 +286,27 @@ class Sylvester(_Units):
         p = self._learned(self._context_at(points))
         r, s = (tfp.math.fill_triangular(p[name], upper=True) for name in "rs")
         m = _excess_slope(tf.linalg.diag_part(r))
-        diagonal = tf.exp(tf.linalg.diag_part(s))
+        log_diagonal = tf.linalg.diag_part(s)
+        diagonal = tf.exp(_MOST_LOG_SCALE * tf.tanh(log_diagonal / _MOST_LOG_SCALE))
         r = tf.linalg.set_diag(r, m / diagonal)
         return p["vectors"], r, tf.linalg.set_diag(s, diagonal), m, p["b"]
 
     def _forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         vectors, r, s, m, b = self._current(x)
-        t = tf.tanh(tf.linalg.matvec(s, self._project(vectors, x)) + b)
-        y = x + self._embed(vectors, tf.linalg.matvec(r, t))
+        y, t = self._moved(x, vectors, r, s, b)
         return y, _log_slope(m, t)
+
+    def _moved(
+        self,
+        x: tf.Tensor,
+        vectors: tf.Tensor,
+        r: tf.Tensor,
+        s: tf.Tensor,
+        b: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns y and the units' t."""
+        t = tf.tanh(tf.linalg.matvec(s, self._project(vectors, x)) + b)
+        return x + self._embed(vectors, tf.linalg.matvec(r, t)), t
 
     def _inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         vectors, r, s, m, b = self._current(y)
@@ -307,7 +323,12 @@ class Sylvester(_Units):
             t.insert(0, tf.tanh(alpha + shift))
         t = tf.stack(t, -1)
         x = y - self._embed(vectors, tf.linalg.matvec(r, t))
-        return x, -_log_slope(m, t)
+        off = tf.abs(self._moved(x, vectors, r, s, b)[0] - y)
+        scale = 1 + tf.reduce_max(tf.abs(y), -1, keepdims=True)
+        near = np.finfo(y.dtype.as_numpy_dtype).eps ** 0.5
+        is_found = tf.reduce_all(off <= near * scale, -1, keepdims=True)
+        x = tf.where(is_found, x, np.nan)
+        return x, tf.where(is_found[..., 0], -_log_slope(m, t), np.nan)
 
     def _project(self, vectors: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         """Returns Qᵀx."""

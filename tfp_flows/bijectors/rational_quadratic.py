@@ -147,17 +147,20 @@ def _bin_of(
 
 def _bins(raw: tf.Tensor, bins: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns left ends and sizes of bins, `(..., 2, bins)`: of x, and of y."""
-    shape = tf.shape(raw)[:-1]
-    pair = tf.reshape(raw[..., : 2 * bins], tf.concat([shape, [2, bins]], 0))
-    pair = tf.ensure_shape(pair, [*raw.shape[:-1], 2, bins])
-    shares = MIN_BIN + (1 - bins * MIN_BIN) * tf.nn.softmax(pair)
+    # As rows: TensorFlow's softmax takes five axes at most, and a batch of products
+    # crashes TensorFlow 2.21.
+    rows = tf.reshape(raw[..., : 2 * bins], [-1, bins])
+    shares = MIN_BIN + (1 - bins * MIN_BIN) * tf.nn.softmax(rows)
     if has_gpu():  # whose products may keep ten bits alone, those of TF32
-        return tf.cumsum(shares, -1, exclusive=True), shares
-    # One product of matrices is the fastest cumulative sum; as a batch of products
-    # TensorFlow 2.21 crashes on it.
-    before = tf.constant(np.triu(np.ones([bins, bins]), 1), shares.dtype)
-    sums = tf.linalg.matmul(tf.reshape(shares, [-1, bins]), before)
-    ends = tf.ensure_shape(tf.reshape(sums, tf.shape(shares)), shares.shape)
+        ends = tf.cumsum(shares, -1, exclusive=True)
+    else:  # one product of matrices is the fastest cumulative sum
+        before = tf.constant(np.triu(np.ones([bins, bins]), 1), shares.dtype)
+        ends = tf.linalg.matmul(shares, before)
+    shape = tf.concat([tf.shape(raw)[:-1], [2, bins]], 0)
+    static = [*raw.shape[:-1], 2, bins]
+    ends, shares = (
+        tf.ensure_shape(tf.reshape(part, shape), static) for part in (ends, shares)
+    )
     return ends, shares
 
 
