@@ -15,7 +15,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import tfp_flows as tfpf
-from tfp_flows import FlowDensity, _mixture_starts, _race
+from tfp_flows import FlowDensity, _mixture_starts, _race, _warm_fit
+from tfp_flows.bases import Mixture
+from tfp_flows.bijectors import SplineCoupling
+from tfp_flows.estimator import _in_float64
 
 QUIET = {"verbose": 0, "random_state": 0}
 
@@ -147,6 +150,52 @@ def test_nasty_data_give_finite_densities(kind):
     assert np.isfinite(density.sample(20, random_state=0)).all()
 
 
+def test_a_copy_in_float64():
+    rng = np.random.default_rng(0)
+    coupling = SplineCoupling(hidden=(8,), identity_start=False, box=3.0, seed=0)
+    coupling.build(2)
+    mixture = Mixture(2, 3, tails="student", seed=0)
+    for part in (coupling, mixture):
+        for weight in part.trainable_variables:
+            weight.assign(weight + 0.1 * rng.normal(size=weight.shape))
+    x = rng.normal(size=(20, 2)).astype("float32")
+    copy = _in_float64(coupling, 2)
+    assert copy.forward(x.astype(float)).dtype == tf.float64
+    np.testing.assert_allclose(copy.forward(x.astype(float)), coupling.forward(x), 1e-4)
+    log_prob = _in_float64(mixture, 2).log_prob(x.astype(float))
+    np.testing.assert_allclose(log_prob, mixture.log_prob(x), 1e-4)
+
+
+@pytest.mark.slow
+def test_columns_that_float32_would_round_off(monkeypatch):
+    monkeypatch.setattr(_mixture_starts, "_SIZES", (1, 2))
+    monkeypatch.setattr(_race, "_STEPS", 640)
+    x, test, scores = two_moons(3000), two_moons(2000, seed=1), []
+    for shift, scale in ((0.0, 1.0), (1e9, 1.0), (0.0, 1e-30)):
+        density = FlowDensity(layers=2, hidden=(16,), batch_size=100, **QUIET)
+        density.fit(shift + scale * x)
+        assert len(density.flow_.bijectors) == 3
+        scores.append(density.score(shift + scale * test) + 2 * np.log(scale))
+        drawn = (density.sample(2000, random_state=0) - shift) / scale
+        np.testing.assert_allclose(drawn.std(axis=0), x.std(axis=0), rtol=0.1)
+    np.testing.assert_allclose(scores, scores[0], atol=0.05)
+
+
+def test_names_of_what_transform_returns():
+    pipeline = make_pipeline(StandardScaler(), FlowDensity(**QUIET))
+    frame = pipeline.set_output(transform="pandas").fit_transform(two_moons(40))
+    assert list(frame.columns) == ["flowdensity0", "flowdensity1"]
+
+
+def test_rows_drawn_by_weight_stand_together():
+    weights = np.array([1.0, 5.0, 1.0, 3.0] * 50)
+    rows = _warm_fit._in_random_order(200, weights, 0)
+    assert len(rows) == 200 and np.bincount(rows).max() > 2
+    changes = np.count_nonzero(np.diff(rows)) + 1
+    assert changes == len(np.unique(rows))
+    assert sorted(_warm_fit._in_random_order(200, None, 0)) == list(range(200))
+
+
 def test_supports_and_names():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
@@ -193,6 +242,7 @@ def test_weights_count():
         ({"time_limit": -1}, "time_limit"),
         ({"contamination": 0.7}, "contamination"),
         ({"support": "reel"}, "real"),
+        ({"hidden": [0]}, "whole number ≥ 1"),
     ],
 )
 def test_wrong_options(options, message):

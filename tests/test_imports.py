@@ -36,7 +36,7 @@ LAYERS = [
     {"reporting"},
     {"orders"},  # its result draws itself, with plotting
     {"_mixture_starts"},
-    {"_race"},
+    {"_race", "_few_rows"},
     {"_warm_fit"},
     {"estimator"},
     {"_tables"},

@@ -34,12 +34,15 @@ def tried(monkeypatch, seconds, rows=20_000, d=2):
     def fitted(z, components, seed, least, clock):
         watch.spent += components * (components > 1)
         sizes.append(components)
-        mixture = types.SimpleNamespace(score=lambda x: components)
+        mixture = types.SimpleNamespace(
+            score_samples=lambda x: np.full(len(x), float(components))
+        )
         return mixture, components / starts._USUAL_PASSES
 
     monkeypatch.setattr(starts, "_fitted", fitted)
     found = starts.mixtures(z, z[:100], 0, watch)
-    assert [start.score for start in found] == sorted(sizes)
+    scores = [start.score for start in found]
+    assert scores == pytest.approx(sorted(sizes), abs=0.01)
     return sizes
 
 
@@ -63,13 +66,14 @@ def test_sizes_are_left_out_where_time_is_short(monkeypatch, seconds, sizes):
 
 
 def test_few_rows_allow_few_components(monkeypatch):
-    # 66 numbers a component of 10 columns, 10 rows for each of them.
-    assert tried(monkeypatch, math.inf, rows=6_000, d=10) == [1, 2, 3, 5, 8]
-    assert starts.most_components(6_000, 10, math.inf) == 8
-    # Wide rows tell more: 2,080 numbers, 100 / 63 rows for each.
-    assert starts.most_components(50_000, 63, math.inf) == 12
-    # And a long time allows more of them to be looked at.
-    assert starts.most_components(1_000_000, 63, 60.0) == 12
+    # 66 numbers a component of 10 columns, 10 rows for each of them; or up to 20, of 50
+    # rows each, which clusters that are far apart take.
+    assert starts.most_components(20_000, 10, math.inf) == 30
+    assert starts.most_components(6_000, 10, math.inf) == 20
+    assert tried(monkeypatch, math.inf, rows=600, d=10) == [1, 2, 3, 5, 8, 12]
+    # Wide rows tell more: 2,080 numbers, 100 / 63 rows for each. And a long time allows
+    # more of them to be looked at.
+    assert starts.most_components(1_000_000, 63, 60.0) == 20
     assert starts.most_components(1_000_000, 63, 300.0) == 60
 
 
@@ -88,11 +92,34 @@ def test_a_start_learns_rows_that_it_has_not_seen():
     held_out = rng.normal(3.0, 1, (500, 1))
     with starts.quiet():
         mixture = starts._fitted(z[:100], 1, 0, 1e-6)[0]
-        start = starts.Start(mixture, float(mixture.score(held_out)))
+        start = starts.Start.judged(mixture, held_out)
         again = starts.refitted(start, z, held_out, Clock(None))
     assert again.mixture.means_[0] == pytest.approx(z.mean(axis=0))
-    assert again.score == again.mixture.score(held_out) > start.score + 1
+    assert again.score == starts.scores_of(again.mixture, held_out).mean()
+    assert again.score > start.score + 1
     assert start.mixture.means_[0] == pytest.approx(z[:100].mean(axis=0))  # as it was
+
+
+def test_a_start_does_not_learn_what_makes_it_worse():
+    rng = np.random.default_rng(0)
+    z, held_out = rng.normal(size=(400, 2)), rng.normal(size=(400, 2))
+    with starts.quiet():
+        start = starts.Start.judged(starts._fitted(z, 1, 0, 1e-6)[0], held_out)
+        far = np.concatenate([z, [[1e6, 0.0]]])
+        again = starts.refitted(start, far, held_out, Clock(None))
+    assert again.score == start.score
+
+
+def test_a_far_point_does_not_decide():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(500, 2))
+    with starts.quiet():
+        narrow = starts._fitted(z, 1, 0, 1e-6)[0]
+        wide = starts._fitted(100.0 * z, 1, 0, 1e-6)[0]
+    judges = np.concatenate([z, [[1e6, 1e6]]])
+    assert narrow.score(judges) < wide.score(judges)
+    narrow, wide = (starts.scores_of(mixture, judges) for mixture in (narrow, wide))
+    assert narrow.mean() > wide.mean() + 5
 
 
 def test_a_stopped_clock_has_nothing_left():

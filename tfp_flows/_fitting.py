@@ -32,6 +32,7 @@ STEPS = 12_000
 _MOST_EPOCHS = 400
 
 _CHECKPOINT = "checkpoint"  # folder of the state of a fit that is under way
+_HIDDEN = ".tfp_flows-"  # begins the name of the folder of its files
 
 SAMPLES = 1000  # drawn from the fitted flow
 TRAIN = 50_000  # points of a named density
@@ -90,8 +91,10 @@ def _staged(folder: Path) -> Iterator[Path]:
     """Yields a hidden folder inside `folder`, whose files move there on success."""
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{_HIDDEN}*"):  # by one that was killed
+        shutil.rmtree(left, ignore_errors=True)
     try:
-        with tempfile.TemporaryDirectory(prefix=".tfp_flows-", dir=folder) as hidden:
+        with tempfile.TemporaryDirectory(prefix=_HIDDEN, dir=folder) as hidden:
             yield Path(hidden)
             for file in sorted(Path(hidden).iterdir()):
                 os.replace(file, folder / file.name)

@@ -6,8 +6,10 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Iterator
+from typing import Self
 
 import numpy as np
+from scipy.stats import multivariate_t
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
@@ -16,11 +18,12 @@ from tfp_flows.bases import Mixture
 
 __all__ = [
     "Start",
-    "mixture_of_few",
     "mixtures",
     "most_components",
     "quiet",
     "refitted",
+    "scores_of",
+    "sizes_of_few",
 ]
 
 _SIZES = (1, 2, 3, 5, 8, 12, 20, 30, 40, 60, 80)
@@ -28,8 +31,12 @@ _SIZES = (1, 2, 3, 5, 8, 12, 20, 30, 40, 60, 80)
 # rows that are wide tell more; and as all there is.
 _ROWS_A_NUMBER, _ROWS_A_NUMBER_OVER_WIDTH, _ROWS_A_NUMBER_ALONE = 10, 100, 5
 # So many components are tried with fewer rows too, so many times the width for each:
-# clusters that are far apart need no more, and held-out rows tell.
-_FEW, _ROWS_A_COLUMN = 8, 5
+# clusters that are far apart need no more, and rows that are not seen tell.
+_FEW, _ROWS_A_COLUMN = 20, 5
+
+# Mixtures are judged with such a share of a Cauchy distribution in them: where a point
+# is far out it is the same for all, and does not decide between them.
+_SHARE_OF_FAR = 1e-3
 # Rows that mixtures are fitted to, at least and at most, where there are so many; a
 # flow goes on from there with all rows.
 _ROWS, _MOST_ROWS, _ROWS_A_SECOND = 50_000, 200_000, 750
@@ -47,10 +54,15 @@ _THINNING = 3.0  # components of the best size and of a good thinner one
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """A fitted mixture, and its mean log_prob of held-out points."""
+    """A fitted mixture, and the mean of its `scores_of` held-out points."""
 
     mixture: GaussianMixture
     score: float
+
+    @classmethod
+    def judged(cls, mixture: GaussianMixture, held_out: np.ndarray) -> Self:
+        """Returns it with its score."""
+        return cls(mixture, float(scores_of(mixture, held_out).mean()))
 
     @property
     def components(self) -> int:
@@ -88,17 +100,14 @@ def most_components(n: int, d: int, seconds: float) -> int:
     return _start_sizes(_rows(n, seconds), d)[-1]
 
 
-def mixture_of_few(z: np.ndarray, seed: int) -> Start:
-    """Returns the mixture of few points that the Bayesian criterion prefers."""
-    n, d = z.shape
-    # As much of a round shape as few points leave undecided.
-    least = max(_LEAST_VARIANCE, min(0.1, 0.1 * d / n))
-    if n == 1:
-        z, least = np.repeat(z, 2, axis=0), 1.0
-    sizes = _sizes(n, d, _ROWS_A_NUMBER_ALONE)
-    fits = [_fitted(z, k, seed, least)[0] for k in sizes]
-    best = min(fits, key=lambda mixture: mixture.bic(z))
-    return Start(best, float(best.score(z)))
+def scores_of(mixture: GaussianMixture, z: np.ndarray) -> np.ndarray:
+    """Returns what a mixture is judged by, log_prob of points `(n,)` with a floor."""
+    d = z.shape[1]
+    cauchy = multivariate_t(np.zeros(d), df=1).logpdf(z).reshape(-1)
+    return np.logaddexp(
+        math.log1p(-_SHARE_OF_FAR) + mixture.score_samples(z),
+        math.log(_SHARE_OF_FAR) + cauchy,
+    )
 
 
 def mixtures(
@@ -122,7 +131,7 @@ def mixtures(
     while k:
         before = clock.spent
         mixture, seconds = _fitted(train, k, seed, _LEAST_VARIANCE, clock)
-        starts[k] = Start(mixture, float(mixture.score(held_out)))
+        starts[k] = Start.judged(mixture, held_out)
         best = max(starts, key=lambda k: starts[k].score)
         if len(starts) > 3 and starts[k].score < starts[best].score - _WORSE:
             sizes = [size for size in sizes if size <= k]
@@ -143,6 +152,8 @@ def refitted(
 ) -> Start:
     """Returns a start after a few more passes, over points that it has not seen too.
 
+    If that is worse, as where one of these is far out, it stays as it is.
+
     Args:
       start: what to begin with.
       points: `(n, d)`, to fit it to.
@@ -151,7 +162,8 @@ def refitted(
     """
     mixture = copy.deepcopy(start.mixture)
     mixture.fit(points[: _rows(len(points), clock.seconds)])
-    return Start(mixture, float(mixture.score(held_out)))
+    found = [Start.judged(each, held_out) for each in (mixture, start.mixture)]
+    return max(found, key=lambda start: start.score)
 
 
 def _next_size(sizes: list[int], pace: float, left: float) -> int | None:
@@ -205,12 +217,16 @@ def _rows(n: int, seconds: float) -> int:
 
 def _start_sizes(n: int, d: int) -> list[int]:
     """Returns how many components a start may have."""
-    rows_a_number = min(_ROWS_A_NUMBER, _ROWS_A_NUMBER_OVER_WIDTH / d)
-    few = [k for k in _SIZES if k <= _FEW and _ROWS_A_COLUMN * d * k <= n]
-    return max(_sizes(n, d, rows_a_number), few, key=len)
+    return _sizes(n, d, min(_ROWS_A_NUMBER, _ROWS_A_NUMBER_OVER_WIDTH / d))
+
+
+def sizes_of_few(n: int, d: int) -> list[int]:
+    """Returns how many components a mixture of few rows may have."""
+    return _sizes(n, d, _ROWS_A_NUMBER_ALONE)
 
 
 def _sizes(n: int, d: int, rows_a_number: float) -> list[int]:
     """Returns how many components are tried, as many as the rows can tell apart."""
     numbers = 1 + d + d * (d + 1) // 2  # of a component
-    return [k for k in _SIZES if k == 1 or rows_a_number * numbers * k <= n]
+    most = max(n / (rows_a_number * numbers), min(_FEW, n / (_ROWS_A_COLUMN * d)), 1)
+    return [k for k in _SIZES if k <= most]

@@ -30,7 +30,9 @@ _ROUNDS = ((99, 160, 0.2), (3, 400, 0.35))
 _FEW_HELD_OUT = 2_500
 _STEPS, _STEPS_A_ROW = 6_000, 1  # where no time limit is given, at most
 _PATIENCE = 10  # epochs
-_STEPS_AT_ONCE = 32
+# So many at once, fewer of wide rows: the clock is looked at in between.
+_STEPS_AT_ONCE, _COLUMNS_AT_ONCE = 32, 512
+_STEPS_OF_AN_EPOCH = 128, 1024  # at least, at most
 # Share of the first round, or of all training without one, in which the rate rises:
 # Adam's first steps are as long as any, and would undo in all layers at once what the
 # mixture knows.
@@ -62,12 +64,15 @@ class Trained:
       base: the mixture.
       history: metric to its value after each epoch of the end of training.
       scores: log_prob of the held-out points, `(n,)`, in nats.
+      judged: the same of the points that it had not seen when it was judged: of the
+        judges, too, where it has learned these afterwards, and then of the held-out.
     """
 
     bijectors: list[tfb.Bijector]
     base: Mixture
     history: dict[str, list[float]]
     scores: np.ndarray
+    judged: np.ndarray
 
 
 def is_better(scores: np.ndarray, others: np.ndarray, errors: float) -> bool:
@@ -149,6 +154,10 @@ class _Entrant:
         mean = float(self.scores.mean())
         return mean if math.isfinite(mean) else -math.inf
 
+    def promise(self) -> float:
+        """The score of its mixture."""
+        return self.start.score
+
 
 class Race:
     """One compiled flow, whose weights are those of one start or of another.
@@ -178,6 +187,7 @@ class Race:
         rows, d = len(judges) + len(train), train.shape[1]
         timed = math.isfinite(clock.seconds)
         self._steps = math.inf if timed else min(_STEPS, _STEPS_A_ROW * rows)
+        self._at_once = min(_STEPS_AT_ONCE, max(_COLUMNS_AT_ONCE // d, 1))
         # Spare components cost little: the graphs do not wait for the mixtures.
         base = Mixture(d, components, tails="student", seed=plan.seed)
         base.start(np.ones(1), np.zeros([1, d]), np.eye(d)[np.newaxis])
@@ -195,7 +205,7 @@ class Race:
         )
         self._flow.compile(
             optimizer,
-            steps_per_execution=_STEPS_AT_ONCE,
+            steps_per_execution=self._at_once,
             jit_compile=clock.left > _XLA_SECONDS,
         )
         optimizer.build(weights)
@@ -214,16 +224,25 @@ class Race:
         # What comes after training compiles that once more.
         self._seconds_after = 1.0 + 1.5 * (clock.spent - before)
         self._fit(self._racing, self._judges, 1, math.inf)  # compiles
+        before = clock.spent
+        if timed:
+            self._fit(self._racing, self._judges, 1, math.inf)
+        self._least_seconds = clock.spent - before  # of any training
+
+    @property
+    def has_time(self) -> bool:
+        """Whether there is time for more than the least training."""
+        return self._clock.left - self._seconds_after > 2 * self._least_seconds
 
     def run(self, starts: Sequence[Start]) -> Trained:
         """Lets flows from all starts race, and trains the winner to the end."""
-        winner = self._winner(starts)
+        winner, has_raced = self._winner(starts)
         options = {
-            "warm_up": 0.0 if len(starts) > 1 else _WARM_UP[1],
+            "warm_up": 0.0 if has_raced else _WARM_UP[1],
             "verbose": self._plan.verbose,
         }
         if len(self._held_out) < _FEW_HELD_OUT:
-            history = self._fit_twice(**options)
+            history, judged = self._fit_twice(**options)
         else:
             history = self._fit(
                 self._batches,
@@ -232,17 +251,19 @@ class Race:
                 self._clock.left - self._seconds_after,
                 **options,
             )
+            judged = self._scores(self._held_out)
         return Trained(
             list(self._flow.bijectors),
             self._flow.base.cut(winner.components),
             history,
             self._scores(self._held_out),
+            judged,
         )
 
-    def _winner(self, starts: Sequence[Start]) -> Start:
+    def _winner(self, starts: Sequence[Start]) -> tuple[Start, bool]:
         """Trains each start for a while, the best few for longer, and returns one.
 
-        The flow is left with its weights.
+        The flow is left with its weights. Returns also whether there was time for it.
         """
         seconds = self._clock.left - self._seconds_after
         racing = []
@@ -250,11 +271,16 @@ class Race:
             self._restore(self._fresh)
             start.put_into(self._flow.base, self._train)
             racing.append(_Entrant(start, self._state()))
+        has_raced = False
         for turn, (most, each, share) in enumerate(_ROUNDS):
-            racing.sort(key=_Entrant.mean, reverse=True)
+            key = _Entrant.mean if has_raced else _Entrant.promise
+            racing.sort(key=key, reverse=True)
+            if share * seconds < most * self._least_seconds:
+                most = max(int(share * seconds / self._least_seconds), 1)
             racing = racing[:most]
             if len(racing) == 1:
                 break
+            has_raced = True
             share /= len(racing)
             for entrant in racing:
                 self._restore(entrant.state)
@@ -280,10 +306,12 @@ class Race:
         near = [each for each in racing if not is_better(best.scores, each.scores, 1)]
         winner = min(near or [best], key=lambda each: each.start.components)
         self._restore(winner.state)
-        return winner.start
+        return winner.start, has_raced
 
-    def _fit_twice(self, **options: Any) -> dict[str, list[float]]:
+    def _fit_twice(self, **options: Any) -> tuple[dict[str, list[float]], np.ndarray]:
         """Trains without the judges, who tell for how long, and then with them.
+
+        Returns the history, and the scores of judges and held-out rows in between.
 
         Held-out rows are too few to tell: they would stop training by chance. They
         only tell whether it should go on from there, as there are more rows now.
@@ -297,7 +325,11 @@ class Race:
         history = self._fit(
             self._racing, self._judges, share * self._steps, share * seconds, **options
         )
-        state, scores = self._state(), self._scores(self._held_out)
+        scores = self._scores(self._held_out)
+        judged = np.concatenate([self._scores(self._judges), scores])
+        if self._clock.left - self._seconds_after < self._least_seconds:
+            return history, judged
+        state = self._state()
         losses = np.nan_to_num(history["val_loss"], nan=math.inf)
         self._restore(fresh)
         self._average.start_from_epoch = 1 + int(np.argmin(losses))
@@ -310,7 +342,7 @@ class Race:
         )
         if is_better(scores, self._scores(self._held_out), 2):
             self._restore(state)
-        return history
+        return history, judged
 
     def _fit(
         self,
@@ -340,10 +372,11 @@ class Race:
             **rate,
         )
         self._average.x = judges
-        passes = len(self._train) // (plan.batch_size * _STEPS_AT_ONCE)
+        least, most = _STEPS_OF_AN_EPOCH
+        of_an_epoch = min(max(len(self._train) // plan.batch_size, least), most)
         history = self._flow.fit(
             batches,
-            steps_per_epoch=_STEPS_AT_ONCE * min(max(passes, 4), 32),
+            steps_per_epoch=of_an_epoch // self._at_once * self._at_once,
             epochs=1_000_000,  # the end comes before
             callbacks=[self._average, end],
             verbose=verbose,

@@ -16,13 +16,14 @@ import numpy as np
 import tensorflow_probability as tfp
 
 from tfp_flows._clock import Clock
+from tfp_flows._few_rows import mixture_of_few
 from tfp_flows._mixture_starts import (
     Start,
-    mixture_of_few,
     mixtures,
     most_components,
     quiet,
     refitted,
+    scores_of,
 )
 from tfp_flows._race import Plan, Race, is_better
 from tfp_flows.bases import Mixture
@@ -39,7 +40,7 @@ _JUDGES, _MOST_JUDGES = 0.3, 20_000
 # this: none of them can be spared to choose it by.
 _FEWEST_ROWS_A_COLUMN, _FEWEST_ROWS = 40, 500
 
-_LEAST_SECONDS = 15.0  # to compile the flow's graphs and to train it
+_LEAST_SECONDS, _SECONDS_A_COLUMN = 15.0, 0.1  # to compile the graphs and to train
 # Share of the time for mixtures: without a flow; of short limits, but no more than
 # these seconds, while the flow's graphs compile; and of long ones.
 _MIXTURES_ALONE, _MIXTURES, _MIXTURES_SECONDS, _MIXTURES_LONG = 0.7, 0.25, 15.0, 0.15
@@ -75,20 +76,17 @@ def warm_fit(
       plan: what to fit.
       clock: when to be done.
     """
-    rng = np.random.default_rng(plan.seed)
-    if weights is not None and (weights != weights[0]).any():
-        # Rows drawn by their weights stand for them.
-        z = z[rng.choice(len(z), len(z), p=weights / weights.sum())]
     n, d = z.shape
-    if n < _FEWEST_ROWS:
+    z = z[_in_random_order(n, weights, plan.seed)]
+    if n < max(_FEWEST_ROWS, _FEWEST_ROWS_A_COLUMN * d):
         with quiet():
-            return _alone(mixture_of_few(z, plan.seed))
-    rows = rng.permutation(n)
+            found = mixture_of_few(z, plan.seed, Clock(_MIXTURES_ALONE * clock.left))
+        return _alone(found, z if n >= _FEWEST_ROWS else None)
     least = min(_LEAST_HELD_OUT, n // 10)
-    count = min(_MOST_HELD_OUT, max(least, round(plan.validation_fraction * n)))
-    held_out, points = z[rows[:count]], z[rows[count:]]
+    count = min(_MOST_HELD_OUT, max(least, round(plan.validation_fraction * n)), n // 2)
+    held_out, points = z[:count], z[count:]
     with quiet():
-        if clock.left < _LEAST_SECONDS or n < _FEWEST_ROWS_A_COLUMN * d:
+        if clock.left < _LEAST_SECONDS + _SECONDS_A_COLUMN * d:
             allowance = Clock(_MIXTURES_ALONE * clock.left)
             starts = mixtures(points, held_out, plan.seed, allowance)
             return _alone(_best(starts), points)
@@ -113,8 +111,14 @@ def warm_fit(
             allowance.stop()
             raise
     starts, alone = task.result()
+    if not race.has_time:
+        return _alone(alone, points)
     trained = race.run(starts)
-    if is_better(alone.mixture.score_samples(held_out), trained.scores, 2):
+    mixture, unseen = alone.mixture, held_out
+    if len(trained.judged) > len(held_out):  # neither has seen the judges
+        mixture, unseen = _best(starts).mixture, np.concatenate([judges, held_out])
+    is_gain = is_better(trained.judged, scores_of(mixture, unseen), 1)
+    if not is_gain or is_better(scores_of(alone.mixture, held_out), trained.scores, 2):
         return dataclasses.replace(_alone(alone, points), history=trained.history)
     return Result(
         trained.bijectors,
@@ -123,6 +127,19 @@ def warm_fit(
         alone.score,
         float(trained.scores.mean()),
     )
+
+
+def _in_random_order(n: int, weights: np.ndarray | None, seed: int) -> np.ndarray:
+    """Returns n numbers of rows, drawn by their weights where these differ.
+
+    Those of the same row stand together, so that parts of them share none.
+    """
+    rng = np.random.default_rng(seed)
+    rows = np.arange(n)
+    if weights is not None and (weights != weights[0]).any():
+        rows = rng.choice(n, n, p=weights / weights.sum())
+    place = np.argsort(rng.permutation(n))
+    return rows[np.argsort(place[rows])]
 
 
 def _best(starts: Sequence[Start]) -> Start:

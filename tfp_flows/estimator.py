@@ -7,7 +7,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from sklearn.base import BaseEstimator, OutlierMixin, TransformerMixin, _fit_context
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    OutlierMixin,
+    TransformerMixin,
+    _fit_context,
+)
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import (
@@ -16,6 +22,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from tfp_flows import networks
 from tfp_flows._clock import Clock
 from tfp_flows._race import Plan
 from tfp_flows._warm_fit import warm_fit
@@ -30,11 +37,17 @@ tfb = tfp.bijectors
 # A column whose deviation is this many times what its middle half says has outliers
 # that must not set its scale.
 _OUTLIERS = 20.0
-_LOOKED_AT = 10_000  # rows that tell the threshold of `predict`
+# Rows that tell the threshold of `predict`, and to how many nats.
+_LOOKED_AT, _THRESHOLD = 10_000, 0.1
+# A column of less than this scale, for itself or times its distance from 0, takes
+# float64: float32 would round its values together, or to 0.
+_LEAST_SCALE, _LEAST_SCALE_BY_DISTANCE = 1e-18, 1e-5
 _MIDDLE_HALF = 1.349  # of a standard normal, from quartile to quartile
 
 
-class FlowDensity(OutlierMixin, TransformerMixin, BaseEstimator):
+class FlowDensity(
+    ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin, BaseEstimator
+):
     """Density estimator: a Gaussian mixture that a normalizing flow goes on from.
 
     Columns are standardized. Gaussian mixtures of more and more components are fitted,
@@ -149,7 +162,8 @@ class FlowDensity(OutlierMixin, TransformerMixin, BaseEstimator):
             )
             X, sample_weight = X[sample_weight > 0], sample_weight[sample_weight > 0]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        d = X.shape[1]
+        d = self._n_features_out = X.shape[1]
+        plan = self._plan(*X.shape, seed)
         self._supports = Supports(
             self.support,
             d,
@@ -162,26 +176,25 @@ class FlowDensity(OutlierMixin, TransformerMixin, BaseEstimator):
         for bijector in reversed(ends):
             real = bijector.inverse(tf.constant(real)).numpy()
         location, scale = _units(real)
-        result = warm_fit(
-            (real - location) / scale,
-            sample_weight,
-            self._plan(len(real), d, seed),
-            clock,
-        )
+        result = warm_fit((real - location) / scale, sample_weight, plan, clock)
         # float32 where a flow was trained; a mixture alone has no need to be fast.
-        dtype = result.base.dtype.name
+        base, bijectors = result.base, result.bijectors
+        least = np.maximum(_LEAST_SCALE, _LEAST_SCALE_BY_DISTANCE * np.abs(location))
+        if (scale < least).any():
+            base, *bijectors = (_in_float64(part, d) for part in (base, *bijectors))
+        dtype = base.dtype.name
         config = {**self._supports.get_config(), "dtype": dtype}
         self._supports = Supports.from_config(config)
         units = Standardize(location, scale, dtype=dtype)
         self.flow_ = Flow(
-            [*result.bijectors, units, *self._supports.bijectors()],
-            base=result.base,
+            [*bijectors, units, *self._supports.bijectors()],
+            base=base,
             name="flow_density",
         )
         self.history_ = result.history
         self.start_, self.held_out_ = result.start, result.held_out
         some = np.random.default_rng(seed).permutation(len(X))[:_LOOKED_AT]
-        scores = self._supports.log_prob(self.flow_, X[some])
+        scores = self._supports.log_prob(self.flow_, X[some], tolerance=_THRESHOLD)
         self.offset_ = float(np.quantile(scores, self.contamination))
         return self
 
@@ -189,7 +202,9 @@ class FlowDensity(OutlierMixin, TransformerMixin, BaseEstimator):
         width = 64 if n < 100_000 else 128 if n < 1_000_000 else 256
         return Plan(
             layers=self.layers or (6 if d <= 16 else 8),
-            hidden=tuple(self.hidden or (width, width)),
+            hidden=networks.as_hidden(
+                (width, width) if self.hidden is None else self.hidden
+            ),
             bins=self.bins,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
@@ -229,7 +244,7 @@ class FlowDensity(OutlierMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         seed = int(check_random_state(random_state).randint(2**31 - 1))
-        points = self.flow_.sample(int(n_samples), seed=seed).numpy()
+        points = self.flow_.sample(n_samples, seed=seed).numpy()
         return self._supports.named(self._supports.quantize(points))
 
     def transform(self, X: Any) -> np.ndarray:
@@ -258,6 +273,16 @@ class FlowDensity(OutlierMixin, TransformerMixin, BaseEstimator):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
 
+def _in_float64(part: Any, event_size: int) -> Any:
+    """Returns a copy of a bijector or a mixture of ours that computes in float64."""
+    copy = type(part).from_config({**part.get_config(), "dtype": "float64"})
+    if isinstance(copy, tfb.Bijector):
+        copy.build(event_size)
+    for mine, theirs in zip(copy.variables, part.variables, strict=True):
+        mine.assign(tf.cast(theirs, mine.dtype))
+    return copy
+
+
 def _units(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns location and scale of the columns, which outliers do not govern."""
     location, scale = x.mean(axis=0), x.std(axis=0)
@@ -268,6 +293,7 @@ def _units(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = np.where(has_outliers, middle, scale)
     # No scale is less than what rounding leaves of the numbers; a constant column has
     # none, and 1 is as good as any.
-    least = np.maximum(1e-6 * np.abs(location), np.finfo(np.float32).tiny ** 0.5)
+    rounding = np.finfo(np.float64)
+    least = np.maximum(16 * rounding.eps * np.abs(location), rounding.tiny**0.5)
     varies = x.min(axis=0) < x.max(axis=0)
     return location, np.where(varies, np.maximum(scale, least), 1.0)
