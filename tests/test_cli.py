@@ -162,6 +162,15 @@ def test_the_same_seed_gives_the_same_result(fitted, blank_pictures):
         assert (fitted / name).read_bytes() == (again / name).read_bytes()
 
 
+def test_what_a_killed_fit_left_is_cleared(tmp_path):
+    left = tmp_path / ".tfp_flows-left"
+    left.mkdir()
+    (left / "model.keras").touch()
+    with _fitting._staged(tmp_path) as folder:
+        (folder / "stages.png").touch()
+    assert [file.name for file in tmp_path.iterdir()] == ["stages.png"]
+
+
 def test_the_last_bijector_standardizes_the_data(fitted):
     flow = keras.models.load_model(fitted / "model.keras")
     assert flow.stages(n=1)[-1].name == "Standardize"

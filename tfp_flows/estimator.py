@@ -54,8 +54,9 @@ class FlowDensity(
     and become the base of a flow whose spline couplings begin as the identity: nothing
     is lost at the start. Each is trained for a while; rows put aside tell which one to
     train on and for how long, and are then learned too. The result, of averaged
-    weights, is kept unless the best mixture is better on held-out rows beyond chance.
-    Few rows (less than 500, or 40 a column) get a mixture alone.
+    weights, is kept if it is better than the best mixture on rows that neither has
+    seen. Few rows (less than 500, or 40 a column) get a mixture alone, with as many
+    components and as much shrinkage as cross-validation chooses.
 
     Densities are in the units of the data, log-densities in nats.
 
@@ -81,7 +82,7 @@ class FlowDensity(
       flow_: the fitted `Flow`, in the units of the data; a stage for each bijector.
       history_: metric to its value after each epoch; empty for a mixture alone.
       start_: mean held-out log_prob of the best mixture, before the flow; in nats, of
-        standardized columns.
+        standardized columns. Of few rows the cross-validated one.
       held_out_: the same of the result.
       offset_: threshold of `predict`, a log-density.
       n_features_in_, feature_names_in_: as everywhere in scikit-learn.
