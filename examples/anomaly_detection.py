@@ -5,8 +5,8 @@ mean measurements. A density of benign tumours alone is fitted; what has little 
 is an anomaly. FlowDensity knows when to stay small: for so few rows it takes a Gaussian
 mixture without a flow, at once, on what `support=` makes of the columns. Beside it
 stand scikit-learn's isolation forest and mixture, over several splits. `contamination`
-sets the threshold of `predict`: the share of benign rows that may be called outliers.
-Writes scores.png.
+sets the threshold of `predict`: the share of the fitted rows that are called outliers;
+of rows that it has not seen it is more. Writes scores.png.
 
 Run: python examples/anomaly_detection.py [--out FOLDER] [--splits N]
 """
@@ -32,7 +32,7 @@ def load() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def fit_all(rows: pd.DataFrame) -> dict:
-    """The three detectors; of mixtures the one with the least BIC, as FlowDensity's."""
+    """The three detectors; of mixtures the one with the least BIC."""
     mixtures = [mixture.GaussianMixture(k, random_state=0).fit(rows) for k in (1, 2, 3)]
     # Where concavity is exactly 0 there is no density: these two columns stay real.
     positive = [name for name in rows if "conca" not in name]

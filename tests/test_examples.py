@@ -155,7 +155,8 @@ def test_anomaly_detection(tmp_path, capsys):
     result = load("anomaly_detection").main(tmp_path, splits=3)
     names = ["FlowDensity", "GaussianMixture", "IsolationForest"]
     assert min(result[name] for name in names) > 0.9
-    assert result["alarms"] < 0.10 and result["found"] > 0.6
+    assert result["FlowDensity"] > result["GaussianMixture"]
+    assert result["alarms"] < 0.15 and result["found"] > 0.75
     assert "predict finds" in capsys.readouterr().out
     assert (tmp_path / "scores.png").stat().st_size > 10_000
 

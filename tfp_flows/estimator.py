@@ -72,7 +72,7 @@ class FlowDensity(
       validation_fraction: share of the rows that are held out; at least a tenth or 500
         of them, at most 20,000.
       contamination: share of outliers that `predict` finds among the training rows,
-        in (0, 0.5].
+        in (0, 0.5]; among others it finds more, the fewer rows there were to learn.
       time_limit: seconds that `fit` may take, all in all; when None it takes a
         step for each row, but at most 6,000.
       verbose: 0 is silent, 1 shows the progress as Keras does.
