@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import KFold
+from threadpoolctl import threadpool_limits
 
 from tfp_flows._clock import Clock
 from tfp_flows._mixture_starts import Start, scores_of, sizes_of_few
@@ -20,6 +21,8 @@ _RESTARTS, _MORE_PASSES = 3, 100  # of the one that is returned
 _WORSE_SIZES = 2  # in a row, after which larger ones are not tried
 
 
+# Matrices are small: threads would wait for each other more than they compute.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def mixture_of_few(z: np.ndarray, seed: int, clock: Clock) -> Start:
     """Returns the mixture that tells most of rows that it has not seen.
 
