@@ -70,6 +70,12 @@ class TestComposition:
         exact = tfd.MultivariateNormalDiag([1.0, -1.0], [2.0, 3.0])
         np.testing.assert_allclose(flow.log_prob(x), exact.log_prob(x), rtol=1e-5)
 
+    def test_a_base_of_several_parts_is_refused(self):
+        parts = [tfd.Normal(0.0, 1.0), tfd.Normal(0.0, 1.0)]
+        joint = tfd.JointDistributionSequential(parts)
+        with pytest.raises(ValueError, match=r"tfd\.Blockwise joins them"):
+            tfpf.Flow([tfb.Scale([2.0, 3.0])], joint, event_size=2)
+
     def test_every_weight_exists_after_the_constructor(self):
         flow = tfpf.Flow([AffineCoupling(hidden=(16,)), MixtureCDF(3)], event_size=4)
         # 2→16→(16→4) network, bounds of 2; 3 rows of 4×3 for the mixture.
