@@ -8,7 +8,7 @@ from sklearn.model_selection import KFold
 from threadpoolctl import threadpool_limits
 
 from tfp_flows._clock import Clock
-from tfp_flows._mixture_starts import Start, scores_of, sizes_of_few
+from tfp_flows._mixture_starts import Start, is_better, scores_of, sizes_of_few
 
 __all__ = ["mixture_of_few"]
 
@@ -49,8 +49,7 @@ def mixture_of_few(z: np.ndarray, seed: int, clock: Clock) -> Start:
         at = _climbed(scores, larger, at, clock)
         found = scores(larger, at)
         worse = worse + 1 if found.mean() <= best.mean() else 0
-        gain = found - best
-        if gain.mean() > gain.std() / n**0.5:
+        if is_better(found, best, 1):
             size, ridge, best = larger, at, found
     last = {"n_init": _RESTARTS, "max_iter": _MORE_PASSES}
     mixture = _fitted(z, size, _RIDGES[ridge], seed, **last)

@@ -18,6 +18,7 @@ from tfp_flows.bases import Mixture
 
 __all__ = [
     "Start",
+    "is_better",
     "mixtures",
     "most_components",
     "quiet",
@@ -108,6 +109,17 @@ def scores_of(mixture: GaussianMixture, z: np.ndarray) -> np.ndarray:
         math.log1p(-_SHARE_OF_FAR) + mixture.score_samples(z),
         math.log(_SHARE_OF_FAR) + cauchy,
     )
+
+
+def is_better(scores: np.ndarray, others: np.ndarray, errors: float) -> bool:
+    """Returns whether scores of the same points are better by some standard errors.
+
+    Anything is better than scores that are not finite.
+    """
+    if not np.isfinite(others).all():
+        return True
+    gain = scores - others
+    return bool(gain.mean() > errors * gain.std() / math.sqrt(len(gain)))
 
 
 def mixtures(

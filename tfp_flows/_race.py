@@ -12,13 +12,13 @@ import tensorflow_probability as tfp
 
 from tfp_flows._clock import Clock
 from tfp_flows._devices import on_cpu
-from tfp_flows._mixture_starts import Start
+from tfp_flows._mixture_starts import Start, is_better
 from tfp_flows.bases import Mixture
 from tfp_flows.bijectors import Spline, SplineCoupling
 from tfp_flows.callbacks import CosineToDeadline, WeightAverage
 from tfp_flows.flow import Flow
 
-__all__ = ["Plan", "Race", "Trained", "is_better"]
+__all__ = ["Plan", "Race", "Trained"]
 
 tfb = tfp.bijectors
 
@@ -73,17 +73,6 @@ class Trained:
     history: dict[str, list[float]]
     scores: np.ndarray
     judged: np.ndarray
-
-
-def is_better(scores: np.ndarray, others: np.ndarray, errors: float) -> bool:
-    """Returns whether scores of the same points are better by some standard errors.
-
-    Anything is better than scores that are not finite.
-    """
-    if not np.isfinite(others).all():
-        return True
-    gain = scores - others
-    return bool(gain.mean() > errors * gain.std() / math.sqrt(len(gain)))
 
 
 def _bijectors(d: int, plan: Plan) -> list[tfb.Bijector]:
@@ -230,9 +219,14 @@ class Race:
         self._least_seconds = clock.spent - before  # of any training
 
     @property
+    def _left(self) -> float:
+        """Seconds that are left to train in."""
+        return self._clock.left - self._seconds_after
+
+    @property
     def has_time(self) -> bool:
         """Whether there is time for more than the least training."""
-        return self._clock.left - self._seconds_after > 2 * self._least_seconds
+        return self._left > 2 * self._least_seconds
 
     def run(self, starts: Sequence[Start]) -> Trained:
         """Lets flows from all starts race, and trains the winner to the end."""
@@ -248,16 +242,17 @@ class Race:
                 self._batches,
                 self._held_out,
                 self._steps,
-                self._clock.left - self._seconds_after,
+                self._left,
                 **options,
             )
-            judged = self._scores(self._held_out)
+            judged = None
+        scores = self._scores(self._held_out)
         return Trained(
             list(self._flow.bijectors),
             self._flow.base.cut(winner.components),
             history,
-            self._scores(self._held_out),
-            judged,
+            scores,
+            scores if judged is None else judged,
         )
 
     def _winner(self, starts: Sequence[Start]) -> tuple[Start, bool]:
@@ -265,7 +260,7 @@ class Race:
 
         The flow is left with its weights. Returns also whether there was time for it.
         """
-        seconds = self._clock.left - self._seconds_after
+        seconds = self._left
         racing = []
         for start in starts:
             self._restore(self._fresh)
@@ -320,14 +315,14 @@ class Race:
         """
         fewer, all_rows = len(self._train), len(self._train) + len(self._judges)
         share = fewer / (fewer + all_rows)  # as many passes each time
-        seconds = self._clock.left - self._seconds_after
+        seconds = self._left
         fresh = self._state()
         history = self._fit(
             self._racing, self._judges, share * self._steps, share * seconds, **options
         )
         scores = self._scores(self._held_out)
         judged = np.concatenate([self._scores(self._judges), scores])
-        if self._clock.left - self._seconds_after < self._least_seconds:
+        if self._left < self._least_seconds:
             return history, judged
         state = self._state()
         losses = np.nan_to_num(history["val_loss"], nan=math.inf)
@@ -337,7 +332,7 @@ class Race:
             self._batches,
             self._held_out,
             (1 - share) * self._steps,
-            self._clock.left - self._seconds_after,
+            self._left,
             **options,
         )
         if is_better(scores, self._scores(self._held_out), 2):

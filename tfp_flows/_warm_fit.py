@@ -19,13 +19,14 @@ from tfp_flows._clock import Clock
 from tfp_flows._few_rows import mixture_of_few
 from tfp_flows._mixture_starts import (
     Start,
+    is_better,
     mixtures,
     most_components,
     quiet,
     refitted,
     scores_of,
 )
-from tfp_flows._race import Plan, Race, is_better
+from tfp_flows._race import Plan, Race
 from tfp_flows.bases import Mixture
 
 __all__ = ["Result", "warm_fit"]
