@@ -26,8 +26,10 @@ import tensorflow_probability as tfp
 from fuzzing import ODD, Payload, anything, array, damaged, pick, points, repacked
 
 import tfp_flows as tfpf
-from tfp_flows import _checkpoint, _tables, bijectors
+from tfp_flows import bijectors
 from tfp_flows.cli import main
+from tfp_flows.data import tables as table_files
+from tfp_flows.training import checkpoint
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -258,7 +260,7 @@ def tables(rng):
     """The bytes of a good table, by the ending of its name."""
     x = points(rng)
     text, npy, npz = io.StringIO(), io.BytesIO(), io.BytesIO()
-    _tables.write_csv(text, x, ["a", "b"])
+    table_files.write_csv(text, x, ["a", "b"])
     np.save(npy, x)
     np.savez(npz, x=x)
     return {
@@ -277,7 +279,7 @@ def test_tables(cases, tmp_path):
         path = tmp_path / f"table{pick(rng, [ending] * 9 + ['.csv', '.npy', '.npz'])}"
         path.write_bytes(content)
         with case(number, (*CLEAR, OSError)):
-            table = _tables.read(path)
+            table = table_files.read(path)
             assert table.points.ndim == 2 and np.isfinite(table.points).all()
 
 
@@ -310,7 +312,7 @@ def test_hostile_tables(name, tmp_path, monkeypatch):
     path = tmp_path / name
     path.write_bytes(HOSTILE_TABLES[name])
     with case(name, (*CLEAR, OSError)):
-        assert np.isfinite(_tables.read(path).points).all()
+        assert np.isfinite(table_files.read(path).points).all()
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
@@ -326,9 +328,9 @@ def test_pickles_are_refused(ending, tmp_path):
         else:
             pickle.dump(Payload(planted), file)
     with pytest.raises(ValueError, match="table"):
-        _tables.read(path)
+        table_files.read(path)
     with pytest.raises(ValueError, match="not a whole checkpoint"):
-        _checkpoint._read(path, path.read_bytes())
+        checkpoint._read(path, path.read_bytes())
     assert main(["score", "model.keras", str(path)]) == 2
     assert not planted.exists()
 
@@ -343,7 +345,7 @@ def test_checkpoints(cases, tmp_path):
         rng = np.random.default_rng([5, number])
         path.write_bytes(damaged(rng, whole))
         with case(number, ValueError):
-            arrays, found = _checkpoint._read(path, path.read_bytes())
+            arrays, found = checkpoint._read(path, path.read_bytes())
             assert found == {"epoch": 3}
             for i in range(3):
                 np.testing.assert_array_equal(arrays[f"model/{i}"], np.full(9, i))

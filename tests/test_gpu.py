@@ -14,7 +14,7 @@ import numpy as np
 import placement
 import pytest
 import tensorflow as tf
-from test_bijectors import CONTRACT
+from zoo import CONTRACT
 
 import tfp_flows as tfpf
 from tfp_flows.testing import check_bijector

@@ -5,70 +5,61 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "tfp_flows"
 
-# Each may import those before it. Leaves may use a Flow, and nothing uses them but
-# the command line.
-LAYERS = [
-    {"_checks", "_clock", "_devices", "_files", "_replicas", "_workers"},
-    {"_chunked", "_row_files"},
-    {"serialization", "networks"},
-    {"bijectors"},
-    {"bases"},
-    {"conditioning"},
-    {"adaptation"},
-    {"_culprit", "_fused_adam", "_gradients", "_guard", "batches"},
-    {"_checkpoint", "summaries"},
-    {"streams"},
-    {"composition", "tracking", "data", "stages", "exporting"},
-    {"likelihood"},
-    {"density_model"},
-    {"flow"},
-    {"diagnostics"},  # plotting draws what it finds
-    {
-        "recipes",
-        "supports",
-        "log_prob",
-        "densities",
-        "testing",
-        "plotting",
-        "variational",
-    },
-    {"callbacks"},  # draws its records, for TensorBoard
-    {"reporting"},
-    {"orders"},  # its result draws itself, with plotting
-    {"_mixture_starts"},
-    {"_race", "_few_rows"},
-    {"_warm_fit"},
-    {"estimator"},
-    {"_tables"},
-    {"_fitting"},
-    {"cli"},
-    {"__main__"},
-]
-LEVEL = {name: i for i, layer in enumerate(LAYERS) for name in layer}
+# A room may import those of the lines above it. The rooms from `testing` on use a Flow,
+# and nothing that makes one uses them.
+LAYERS = """
+_core
+networks densities
+bijectors
+bases data
+training
+flow
+recipes supports posterior testing diagnostics
+plotting variational
+callbacks reporting orders
+estimator
+cli
+__main__
+"""
+LEVEL = {room: i for i, line in enumerate(LAYERS.split("\n")) for room in line.split()}
 
 
-def imports(path):
+def imported(path):
+    """Yields the rooms that a file imports, at its top or inside of a function."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
-            "tfp_flows"
-        ):
-            parts = node.module.split(".")
-            yield from [parts[1]] if len(parts) > 1 else [a.name for a in node.names]
+        if isinstance(node, ast.ImportFrom) and node.module:
+            first, *rest = node.module.split(".")
+            if first == "tfp_flows":
+                yield from rest[:1] or [alias.name for alias in node.names]
         elif isinstance(node, ast.Import):
             yield from (
-                a.name.split(".")[1] for a in node.names if "tfp_flows." in a.name
+                alias.name.split(".")[1]
+                for alias in node.names
+                if alias.name.startswith("tfp_flows.")
             )
 
 
 def test_imports_point_one_way():
+    wrong = []
     for path in PACKAGE.rglob("*.py"):
         room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if room == "__init__":
-            continue
-        for other in imports(path):
-            if other == room or other in ("Flow", "Stage"):
-                continue
-            assert LEVEL[other] < LEVEL[room], f"{path.name} imports {other}"
+        if room != "__init__":
+            wrong += [
+                f"{path.relative_to(PACKAGE)} imports {other}"
+                for other in imported(path)
+                if other not in (room, "Flow", "Stage") and LEVEL[other] >= LEVEL[room]
+            ]
+    assert not wrong
+
+
+def test_the_package_has_at_most_two_dozen_entries():
+    entries = [p for p in PACKAGE.iterdir() if p.name != "__pycache__"]
+    assert len(entries) <= 24
+
+
+def test_no_file_holds_two_ideas():
+    lines = {p.name: len(p.read_text().split("\n")) for p in PACKAGE.rglob("*.py")}
+    assert {name: count for name, count in lines.items() if count > 460} == {}
 
 
 def test_only_plotting_imports_matplotlib():

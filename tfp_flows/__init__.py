@@ -14,8 +14,7 @@ from tfp_flows import (
     testing,
     variational,
 )
-from tfp_flows.flow import Flow, NegativeLogLikelihood, Stage
-from tfp_flows.log_prob import LogProb
+from tfp_flows.flow import Flow, LogProb, NegativeLogLikelihood, Stage
 from tfp_flows.orders import OrderComparison, compare_orders
 
 __all__ = [

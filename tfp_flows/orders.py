@@ -13,9 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows import _checks
-from tfp_flows.composition import random_orders
+from tfp_flows._core import checks
 from tfp_flows.flow import Flow
+from tfp_flows.flow.composition import random_orders
 
 __all__ = ["FittedOrder", "OrderComparison", "compare_orders"]
 
@@ -224,9 +224,9 @@ def compare_orders(
     """
     if not isinstance(flow, Flow):
         raise TypeError(f"`flow` must be a Flow. Received: {type(flow).__name__}.")
-    epochs = _checks.positive_int(epochs, "epochs")
-    batch_size = _checks.positive_int(batch_size, "batch_size")
-    seed = _checks.as_seed(seed)
+    epochs = checks.positive_int(epochs, "epochs")
+    batch_size = checks.positive_int(batch_size, "batch_size")
+    seed = checks.as_seed(seed)
     if verbose not in (0, 1, 2):
         raise ValueError(f"`verbose` must be 0, 1 or 2. Received: {verbose!r}.")
     orders = _as_orders(flow, orders, n, seed)
@@ -261,7 +261,7 @@ def _as_orders(flow: Flow, orders: Any, n: int, seed: int) -> list[tuple[int, ..
     count = len(flow.bijectors)
     given = list(range(count))
     if orders is None:
-        orders = random_orders(count, _checks.positive_int(n, "n"), seed=seed)
+        orders = random_orders(count, checks.positive_int(n, "n"), seed=seed)
     checked = [tuple(given)]
     for order in orders:
         try:
@@ -299,7 +299,7 @@ def _split(flow: Flow, x: Any, fraction: float, seed: int) -> tuple[Any, Any]:
             f"Received: {sorted(named)}."
         )
     rows = {
-        name: _checks.as_points(part, widths[name], dtype=flow.dtype, name=name)
+        name: checks.as_points(part, widths[name], dtype=flow.dtype, name=name)
         for name, part in named.items()
     }
     shapes = {part.shape[:-1] for part in rows.values()}

@@ -85,7 +85,7 @@ def measure(folder: Path, batch_size: int) -> dict:
     with Watch() as watch:
         watch.phase = "import"
         import tfp_flows as tfpf
-        from tfp_flows.streams import Stream
+        from tfp_flows.data.streams import Stream
 
         watch.phase = "one pass"
         stream = Stream(folder)

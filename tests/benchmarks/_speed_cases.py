@@ -143,7 +143,7 @@ def ours(case: Case, entry: Entry) -> Contender:
     """tfp_flows with default settings, or with and without XLA."""
     import tensorflow as tf
 
-    from tfp_flows import _devices
+    from tfp_flows._core import devices
 
     flow = our_flow(case, entry)
     flow.compile("adam", jit_compile=entry.xla)
@@ -154,7 +154,7 @@ def ours(case: Case, entry: Entry) -> Contender:
         flow.fit(x, batch_size=case.batch_size, epochs=epochs, verbose=0)
 
     def where() -> str:
-        return _devices.describe(weight.value for weight in flow.weights)
+        return devices.describe(weight.value for weight in flow.weights)
 
     log_prob, sample = flow.log_prob, lambda n: flow.sample(n, seed=0)
     if entry.xla:

@@ -10,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _checks, networks
+from tfp_flows import networks
+from tfp_flows._core import checks
+from tfp_flows._core.serialization import decode_arguments, encode_arguments
 from tfp_flows.bijectors.base import broadcast_rows, register
 from tfp_flows.bijectors.parameters import Parameters
-from tfp_flows.serialization import decode_arguments, encode_arguments
 
 __all__ = ["Mixture"]
 
@@ -93,13 +94,13 @@ class Mixture(tfd.Distribution):
         dtype: Any = "float32",
         name: str = "Mixture",
     ) -> None:
-        event_size = _checks.positive_size(event_size, "event_size")
-        components = _checks.positive_size(components, "components")
-        tails = _checks.pick(tails, TAILS, "kind of tails")
-        context_size = _checks.size(context_size, "context_size")
+        event_size = checks.positive_size(event_size, "event_size")
+        components = checks.positive_size(components, "components")
+        tails = checks.pick(tails, TAILS, "kind of tails")
+        context_size = checks.size(context_size, "context_size")
         hidden = networks.as_hidden(hidden)
         activation = keras.activations.serialize(keras.activations.get(activation))
-        seed = _checks.as_seed(seed)
+        seed = checks.as_seed(seed)
         dtype = tf.as_dtype(dtype)
         arguments = locals()
         names = self._constructor_names()

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows import networks
-from tfp_flows._checks import as_seed
+from tfp_flows._core.checks import as_seed
 from tfp_flows.bijectors.base import register
 from tfp_flows.bijectors.parameters import Parameters
 from tfp_flows.bijectors.standardize import Normalizer

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 from tfp_flows.bijectors.autoregressive import Autoregressive
 from tfp_flows.bijectors.base import register
 from tfp_flows.bijectors.box import CIRCLE, Box, as_box
@@ -110,7 +110,7 @@ class AutoregressiveSpline(Autoregressive):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        bins = _checks.positive_size(bins, "bins")
+        bins = checks.positive_size(bins, "bins")
         if bins < 2:
             raise ValueError(f"`bins` must be at least 2. Received: {bins}.")
         box = as_box(box)

@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
+from tfp_flows._core.serialization import decode_arguments, encode_arguments
 from tfp_flows.bijectors._caches import CacheOfBoth
-from tfp_flows.serialization import decode_arguments, encode_arguments
 
 tfb = tfp.bijectors
 
@@ -102,7 +102,7 @@ class Bijector(tfb.Bijector):
             parameters={key: parameters[key] for key in names},
             name=name or _snake_case(type(self).__name__),
         )
-        self._context_size = _checks.size(
+        self._context_size = checks.size(
             parameters.get("context_size", 0), "context_size"
         )
         self._event_size: int | None = None
@@ -174,7 +174,7 @@ class Bijector(tfb.Bijector):
                 shared = vars(self._unbound).items()
                 vars(self).update({k: v for k, v in shared if k not in own})
                 return
-            event_size = _checks.positive_size(event_size, "event_size")
+            event_size = checks.positive_size(event_size, "event_size")
             dtype = tf.as_dtype(self.dtype or dtype or tf.float32)
             with tf.init_scope():  # out of any graph: weights outlive it
                 self._build(event_size, dtype)

@@ -12,7 +12,8 @@ import tensorflow_probability as tfp
 # TFP has no public name for its steps; see `_Solver` for why ours differ.
 from tensorflow_probability.python.math.ode import dormand_prince, runge_kutta_util
 
-from tfp_flows import _checks, networks
+from tfp_flows import networks
+from tfp_flows._core import checks
 from tfp_flows.bijectors.base import Bijector, register
 from tfp_flows.bijectors.numerical_inverse import value_and_jacobian
 
@@ -101,7 +102,7 @@ class ContinuousFlow(Bijector):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        _checks.pick(trace, ("exact", "hutchinson"), "trace")
+        checks.pick(trace, ("exact", "hutchinson"), "trace")
         if tolerance is not None and not tolerance > 0:
             raise ValueError(f"`tolerance` must be positive. Received: {tolerance!r}.")
         given = networks.as_options(locals())

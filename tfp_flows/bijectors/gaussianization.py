@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows import _checks, networks
+from tfp_flows import networks
+from tfp_flows._core import checks
 from tfp_flows.bijectors.base import Bijector, register
 from tfp_flows.bijectors.mixtures import (
     GaussianMixture,
@@ -90,10 +91,10 @@ class Gaussianize(Bijector):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        components = _checks.positive_size(components, "components")
+        components = checks.positive_size(components, "components")
         hidden = networks.as_hidden(hidden)
         if context_size:
-            seed = _checks.as_seed(seed)
+            seed = checks.as_seed(seed)
         super().__init__(locals(), dtype=dtype, name=name)
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
@@ -132,7 +133,7 @@ class Gaussianize(Bijector):
         Raises:
           ValueError: points of the wrong width, none at all, or NaN or infinite ones.
         """
-        y = _checks.as_points(y, self.event_size, name="y")
+        y = checks.as_points(y, self.event_size, name="y")
         self.build(y.shape[-1], y.dtype)
         y = y.reshape(-1, y.shape[-1]).astype(np.float64)
         rows = np.linspace(0, len(y) - 1, min(len(y), _MOST_POINTS)).astype(int)

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows import _checks, networks
-from tfp_flows._checks import as_seed
+from tfp_flows import networks
+from tfp_flows._core import checks
+from tfp_flows._core.checks import as_seed
 from tfp_flows.bijectors.base import Bijector, register
 from tfp_flows.bijectors.matrices import transformed
 from tfp_flows.bijectors.parameters import Parameters
@@ -74,7 +75,7 @@ class Householder(Bijector):
         name: str | None = None,
     ) -> None:
         if reflections is not None:
-            reflections = _checks.positive_size(reflections, "reflections")
+            reflections = checks.positive_size(reflections, "reflections")
             if identity_start and reflections % 2:
                 raise ValueError(
                     "`reflections` must be even to start as the identity. Received: "

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _checks, networks
+from tfp_flows import networks
+from tfp_flows._core import checks
 from tfp_flows.bijectors.base import Bijector, register
 from tfp_flows.bijectors.mixtures import GaussianMixture, bracketed_root
 from tfp_flows.bijectors.parameters import Parameters
@@ -73,10 +74,10 @@ class MixtureCDF(Bijector):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        components = _checks.positive_size(components, "components")
+        components = checks.positive_size(components, "components")
         hidden = networks.as_hidden(hidden)
         if context_size:
-            seed = _checks.as_seed(seed)
+            seed = checks.as_seed(seed)
         super().__init__(locals(), dtype=dtype, name=name)
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 from tfp_flows.bijectors.base import register
 from tfp_flows.bijectors.coupling import Coupling
 from tfp_flows.bijectors.mixtures import LogisticMixture, bracketed_root
@@ -97,7 +97,7 @@ class MixtureCDFCoupling(Coupling):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        components = _checks.positive_size(components, "components")
+        components = checks.positive_size(components, "components")
         super().__init__(locals())
 
     @property

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 from tfp_flows.bijectors.base import Bijector, register
 
 __all__ = ["NumericalInverse", "find_root", "value_and_jacobian"]
@@ -94,7 +94,7 @@ class NumericalInverse(Bijector):
             )
         if tolerance is not None and not tolerance > 0:
             raise ValueError(f"`tolerance` must be positive. Received: {tolerance!r}.")
-        max_iterations = _checks.positive_int(max_iterations, "max_iterations")
+        max_iterations = checks.positive_int(max_iterations, "max_iterations")
         own = bijector.dtype
         super().__init__(
             locals(),

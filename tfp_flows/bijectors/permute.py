@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._checks import as_seed
+from tfp_flows._core.checks import as_seed
 from tfp_flows.bijectors.base import Bijector, register
 
 __all__ = ["Permute", "Shuffle", "permuted"]

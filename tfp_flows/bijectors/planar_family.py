@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _checks, networks
+from tfp_flows import networks
+from tfp_flows._core import checks
 from tfp_flows.bijectors.base import Bijector, register
 from tfp_flows.bijectors.parameters import Parameters
 
@@ -39,7 +40,7 @@ class _Units(Bijector):
         name: str | None = None,
     ) -> None:
         hidden = networks.as_hidden(hidden)
-        seed = _checks.as_seed(seed)
+        seed = checks.as_seed(seed)
         super().__init__(locals(), dtype=dtype, name=name)
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
@@ -259,9 +260,9 @@ class Sylvester(_Units):
         name: str | None = None,
     ) -> None:
         if units is not None:
-            units = _checks.positive_size(units, "units")
+            units = checks.positive_size(units, "units")
         hidden = networks.as_hidden(hidden)
-        seed = _checks.as_seed(seed)
+        seed = checks.as_seed(seed)
         Bijector.__init__(self, locals(), dtype=dtype, name=name)
 
     def _initial(

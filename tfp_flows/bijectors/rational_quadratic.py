@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._devices import has_gpu
+from tfp_flows._core.devices import has_gpu
 
 __all__ = ["MIN_BIN", "MIN_SLOPE", "spline", "steering_size"]
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows import _checks, networks
-from tfp_flows._checks import as_seed
+from tfp_flows import networks
+from tfp_flows._core import checks
+from tfp_flows._core.checks import as_seed
 from tfp_flows.bijectors.base import Bijector, register
 from tfp_flows.bijectors.box import CIRCLE, Box, as_box
 from tfp_flows.bijectors.parameters import Parameters
@@ -71,7 +72,7 @@ class Spline(Bijector):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        bins = _checks.positive_size(bins, "bins")
+        bins = checks.positive_size(bins, "bins")
         if bins < 2:
             raise ValueError(f"`bins` must be at least 2. Received: {bins}.")
         box = as_box(box)

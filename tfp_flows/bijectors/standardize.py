@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 from tfp_flows.bijectors.base import Bijector, register
 
 __all__ = ["Normalizer", "Standardize"]
@@ -65,7 +65,7 @@ class Normalizer(Bijector):
         self._adapted.assign(tf.ones_like(self._adapted))
 
     def _mean_and_std(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        y = _checks.as_points(y, self.event_size, name="y")
+        y = checks.as_points(y, self.event_size, name="y")
         self.build(y.shape[-1], y.dtype)
         y = y.reshape(-1, y.shape[-1]).astype(np.float64)
         varies = y.min(0) < y.max(0)

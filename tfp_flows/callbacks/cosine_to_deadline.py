@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 
 __all__ = ["CosineToDeadline"]
 
@@ -65,7 +65,7 @@ class CosineToDeadline(keras.callbacks.Callback):
             raise ValueError(f"`seconds` must be positive. Received: {seconds!r}.")
         self.learning_rate = learning_rate
         self.seconds = seconds
-        self.steps = None if steps is None else _checks.positive_int(steps, "steps")
+        self.steps = None if steps is None else checks.positive_int(steps, "steps")
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Starts the clock."""

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 
 __all__ = ["Record", "StagePictures"]
 
@@ -79,9 +79,9 @@ class StagePictures(keras.callbacks.Callback):
         log_dir: str | Path | None = None,
     ) -> None:
         super().__init__()
-        self.every = _checks.positive_int(every, "every")
-        self.n = _checks.positive_int(n, "n")
-        self.seed = _checks.as_seed(seed)
+        self.every = checks.positive_int(every, "every")
+        self.n = checks.positive_int(n, "n")
+        self.seed = checks.as_seed(seed)
         self.context = context
         if log_dir is not None and importlib.util.find_spec("tensorboard") is None:
             raise ImportError("`log_dir` needs TensorBoard: pip install tensorboard.")

@@ -3,7 +3,8 @@
 import inspect
 from typing import Any
 
-from .._checks import pick
+from tfp_flows._core.checks import pick
+
 from ._closed_forms import (
     bimodal_1d,
     checkerboard,

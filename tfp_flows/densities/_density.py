@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import as_points, positive_int
+from tfp_flows._core.checks import as_points, positive_int
 
 CHUNK = 4096  # points at a time, so that the work arrays of log_prob stay small
 

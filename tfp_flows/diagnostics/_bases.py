@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from scipy.special import ndtri
 
-from tfp_flows.conditioning import context_size_of
+from tfp_flows._core.conditioning import context_size_of
 from tfp_flows.diagnostics._subject import DRAWN, Subject, chunks
 
 __all__ = ["Scores", "normal_scores", "scores_of"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 from tfp_flows.flow import Flow
 
 __all__ = ["Subject", "subject_of"]
@@ -148,7 +148,7 @@ def subject_of(
       names: of the columns; those of a DataFrame, else x[0], x[1], … when None.
       seed: of the order of the rows and all draws.
     """
-    seed = _checks.as_seed(seed)
+    seed = checks.as_seed(seed)
     said = names if names is not None else getattr(x, "columns", None)
     inner, points, exact = as_points(flow, x, "x_test", seed)
     if len(points) < _LEAST_ROWS:
@@ -188,7 +188,7 @@ def as_points(
             f"{type(flow).__name__}."
         )
     if inner is flow:
-        points = _checks.as_points(x, flow.event_size, dtype=flow.dtype, name=name)
+        points = checks.as_points(x, flow.event_size, dtype=flow.dtype, name=name)
         exact = np.ones(flow.event_size, bool)
     else:
         points = flow._supports.dequantize(x, seed=seed)
@@ -215,7 +215,7 @@ def as_context(flow: Flow, context: Any, n: int, name: str) -> np.ndarray | None
         )
     if context is None:
         return None
-    context = _checks.as_points(context, flow.context_size, dtype=flow.dtype, name=name)
+    context = checks.as_points(context, flow.context_size, dtype=flow.dtype, name=name)
     if context.shape != (n, flow.context_size):
         raise ValueError(
             f"`{name}` must have shape ({n}, {flow.context_size}), one row for each "

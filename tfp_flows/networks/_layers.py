@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 
 __all__ = [
     "as_dropout",
@@ -29,7 +29,7 @@ def as_hidden(hidden: Sequence[int]) -> tuple[int, ...]:
             "`hidden` must be a sequence of layer widths, such as (64, 64). "
             f"Received: {hidden!r}."
         )
-    return tuple(_checks.positive_size(units, "hidden") for units in hidden)
+    return tuple(checks.positive_size(units, "hidden") for units in hidden)
 
 
 def as_width(hidden: Sequence[int]) -> int:

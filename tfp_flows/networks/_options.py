@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from tfp_flows._checks import as_seed
+from tfp_flows._core.checks import as_seed
 from tfp_flows.networks._layers import as_hidden
 
 __all__ = ["as_options", "dtype_of_networks", "dtype_of_points"]

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 from tfp_flows.networks._layers import as_hidden, initializers
 
 __all__ = ["ContractiveMLP", "norm_bound"]
@@ -68,7 +68,7 @@ class ContractiveMLP(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.event_size = _checks.positive_size(event_size, "event_size")
+        self.event_size = checks.positive_size(event_size, "event_size")
         self.hidden = as_hidden(hidden)
         if not 0 < lipschitz < 1:
             raise ValueError(

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 from tfp_flows.networks._layers import (
     as_dropout,
     as_hidden,
@@ -43,12 +43,12 @@ class _Masked(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.event_size = _checks.positive_size(event_size, "event_size")
-        self.outputs = _checks.positive_size(outputs, "outputs")
+        self.event_size = checks.positive_size(event_size, "event_size")
+        self.outputs = checks.positive_size(outputs, "outputs")
         self.hidden = as_hidden(hidden)
         self.activation = keras.activations.get(activation)
         self.order = as_order(order, self.event_size).tolist()
-        self.features = _checks.positive_size(features, "features")
+        self.features = checks.positive_size(features, "features")
         self.zero_start = zero_start
         self.dropout = as_dropout(dropout)
         self.seed = seed

@@ -11,7 +11,7 @@ from matplotlib.animation import FuncAnimation
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from tfp_flows import _files
+from tfp_flows._core import files
 
 __all__ = ["Film"]
 
@@ -82,7 +82,7 @@ class Film(FuncAnimation):
             super().save(filename, *args, **kwargs)
             return
         page = _PAGE.substitute(title=path.stem, player=self.to_jshtml())
-        with _files.beside(path) as unfinished:
+        with files.beside(path) as unfinished:
             unfinished.write_text(page, encoding="utf-8")
 
     def to_jshtml(

@@ -7,10 +7,10 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _checks
-from tfp_flows.composition import infer_event_size, name_of
-from tfp_flows.conditioning import bind, context_size_of
+from tfp_flows._core import checks
+from tfp_flows._core.conditioning import bind, context_size_of
 from tfp_flows.flow import Flow
+from tfp_flows.flow.composition import infer_event_size, name_of
 from tfp_flows.plotting import _panels, _targets
 from tfp_flows.plotting.stages import composed, stage_title
 
@@ -138,7 +138,7 @@ def middle_of(picture: Map, box: list[_panels.Limits], at: Any) -> np.ndarray:
     if at is None:
         finite = picture.inputs[_panels.finite_rows(picture.inputs)]
         return np.median(finite, 0) if len(finite) else np.mean(box, 1)
-    at = _checks.as_points(at, picture.event_size, dtype=np.float64, name="at")
+    at = checks.as_points(at, picture.event_size, dtype=np.float64, name="at")
     if at.ndim != 1:
         raise ValueError(
             f"`at` must be one point, ({picture.event_size},). "

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _checks
-from tfp_flows.flow import Flow, Stage
+from tfp_flows._core import checks
+from tfp_flows.flow.flow import Flow, Stage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,7 +204,7 @@ def pick_stage(stage: Any, first: int, last: int) -> int:
 def as_data(data: Any, flow: Any, event_size: int) -> np.ndarray:
     """Returns the user's data as `(n, event_size)`, checked."""
     dtype = flow.dtype if isinstance(flow, Flow) else None
-    points = _checks.as_points(data, event_size, dtype=dtype, name="data")
+    points = checks.as_points(data, event_size, dtype=dtype, name="data")
     return points.reshape(-1, event_size)
 
 

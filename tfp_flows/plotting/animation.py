@@ -9,8 +9,8 @@ from matplotlib.animation import FuncAnimation
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
-from tfp_flows import _checks
-from tfp_flows.flow import Flow, Stage
+from tfp_flows._core import checks
+from tfp_flows.flow.flow import Flow, Stage
 from tfp_flows.plotting import _panels, _paths, _style, _targets
 from tfp_flows.plotting._film import Film
 from tfp_flows.plotting.densities import histogram
@@ -79,15 +79,15 @@ def animate_stages(
       16
     """
     _targets.as_flow(flow)
-    _checks.pick(show, _SHOW, "`show`")
+    checks.pick(show, _SHOW, "`show`")
     if show == "density" and flow.event_size != 2:
         raise ValueError(
             '`show="density"` needs points of 2 coordinates. Received '
             f'{flow.event_size}. Remedy: `show="samples"`.'
         )
-    interval = _checks.positive_int(interval, "interval")
+    interval = checks.positive_int(interval, "interval")
     if between is not None:
-        between = _checks.size(between, "between")
+        between = checks.size(between, "between")
     coordinates = _targets.pick_coordinates(coordinates, flow.event_size)
     stages = flow.stages(n, seed=seed, context=context)
     if between is None:
@@ -261,7 +261,7 @@ def animate_training(
       >>> len(list(animate_training(pictures).new_frame_seq()))
       2
     """
-    interval = _checks.positive_int(interval, "interval")
+    interval = checks.positive_int(interval, "interval")
     records = getattr(pictures, "records", None)
     if not isinstance(records, Sequence):
         raise TypeError(

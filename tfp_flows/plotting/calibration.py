@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 from tfp_flows.plotting import _style
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def plot_calibration(
       >>> [ax.get_title().split()[0] for ax in figure.axes[:4]]
       ['z[1]', 'z[0]', 'radius', 'log-density']
     """
-    coordinates = _checks.positive_int(coordinates, "coordinates")
+    coordinates = checks.positive_int(coordinates, "coordinates")
     *every, radius, density = _calibrations(report, x_test, context, seed)
     worst = sorted(every, key=lambda one: (one.p_value, -one.distance))
     shown = [*worst[:coordinates], radius, density]

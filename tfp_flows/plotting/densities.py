@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 from tfp_flows.plotting import _panels, _style, _targets
 
 __all__ = ["plot_density", "plot_samples"]
@@ -77,7 +77,7 @@ def plot_density(
     else:
         limits = _panels.as_limits(limits, target.event_size)
     if resolution is not None:
-        resolution = _checks.positive_int(resolution, "resolution")
+        resolution = checks.positive_int(resolution, "resolution")
     ax = _style.new_axes(ax, 5.0 if target.event_size == 1 else 4.2, 4.0)
     if target.event_size == 1:
         _draw_line(ax, target, data, components, limits[0], resolution or 500, log)
@@ -246,7 +246,7 @@ def plot_samples(
     """
     event_size, sample = _targets.as_sampler(flow)
     coordinates = _targets.pick_coordinates(coordinates, event_size)
-    n = _checks.positive_int(n, "n")
+    n = checks.positive_int(n, "n")
     clouds = []
     if data is not None:
         points = _targets.as_data(data, flow, event_size)

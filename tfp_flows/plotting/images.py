@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 from tfp_flows.plotting import _panels, _style, _targets
 
 __all__ = ["plot_images"]
@@ -56,11 +56,11 @@ def plot_images(
       '5 images of 8×8'
     """
     shape = _as_shape(shape)
-    n = _checks.positive_int(n, "n")
+    n = checks.positive_int(n, "n")
     images, text = _as_images(flow_or_array, shape, n, seed)
     count = len(images)
     if columns is not None:
-        columns = _checks.positive_int(columns, "columns")
+        columns = checks.positive_int(columns, "columns")
     # Of nearly square sheets, in pixels.
     columns = columns or math.ceil(math.sqrt(count * shape[0] / shape[1]))
     columns = min(columns, count)

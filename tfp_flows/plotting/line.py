@@ -5,8 +5,8 @@ from typing import Any
 import tensorflow_probability as tfp
 from matplotlib.figure import Figure
 
+from tfp_flows._core.conditioning import Invert
 from tfp_flows.bijectors import MixtureCDF
-from tfp_flows.conditioning import Invert
 from tfp_flows.flow import Flow
 from tfp_flows.plotting import _panels, _style, _targets
 from tfp_flows.plotting.densities import plot_density

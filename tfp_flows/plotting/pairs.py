@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 from tfp_flows.plotting import _panels, _style, _targets
 from tfp_flows.plotting.densities import histogram
 
@@ -199,7 +199,7 @@ def _clouds(
     flow: Any, event_size: int, sample: Any, data: Any, n: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns the finite samples and the data, in a random order if there are any."""
-    n = _checks.positive_int(n, "n")
+    n = checks.positive_int(n, "n")
     points = None
     if data is not None:
         points = np.asarray(_targets.as_data(data, flow, event_size), np.float64)

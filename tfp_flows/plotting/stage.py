@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 from tfp_flows.flow import Flow
 from tfp_flows.plotting import _panels, _style, _targets
 from tfp_flows.plotting.densities import histogram
@@ -66,7 +66,7 @@ def plot_stage(
     _targets.as_flow(flow)
     stage = _targets.pick_stage(stage, 0, len(flow.bijectors))
     coordinates = _targets.pick_coordinates(coordinates, flow.event_size)
-    resolution = _checks.positive_int(resolution, "resolution")
+    resolution = checks.positive_int(resolution, "resolution")
     stages = flow.stages(n, seed=seed, context=context)
     start, cloud = (
         np.asarray(stages[k].samples, np.float64)[:, coordinates] for k in (0, stage)

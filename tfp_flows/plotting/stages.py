@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tfp_flows import _checks
-from tfp_flows.composition import random_orders
-from tfp_flows.flow import Flow, Stage
+from tfp_flows._core import checks
+from tfp_flows.flow.composition import random_orders
+from tfp_flows.flow.flow import Flow, Stage
 from tfp_flows.plotting import _panels, _style, _targets
 
 __all__ = ["plot_orders", "plot_stages"]
@@ -77,7 +77,7 @@ def plot_stages(
     """
     coordinates = _check(flow, show, coordinates, resolution)
     if columns is not None:
-        columns = _checks.positive_int(columns, "columns")
+        columns = checks.positive_int(columns, "columns")
     stages = flow.stages(n, seed=seed, context=context)
     count = len(stages)
     if resolution is None:
@@ -142,7 +142,7 @@ def plot_orders(
     coordinates = _check(flow, show, coordinates, resolution)
     count = len(flow.bijectors)
     if orders is None:
-        orders = random_orders(count, _checks.positive_int(n, "n"), seed=seed)
+        orders = random_orders(count, checks.positive_int(n, "n"), seed=seed)
     if not len(orders) or not all(isinstance(order, Sequence) for order in orders):
         raise ValueError(
             "`orders` must hold one order or more, each a permutation of "
@@ -174,9 +174,9 @@ def plot_orders(
 def _check(flow: Any, show: str, coordinates: Any, resolution: Any) -> list[int]:
     """Returns the coordinates to draw, once all options are right."""
     _targets.as_flow(flow)
-    _checks.pick(show, _SHOW, "`show`")
+    checks.pick(show, _SHOW, "`show`")
     if resolution is not None:
-        _checks.positive_int(resolution, "resolution")
+        checks.positive_int(resolution, "resolution")
     if show == "density" and flow.event_size > 2:
         raise ValueError(
             '`show="density"` needs points of 1 or 2 coordinates: the density of two '

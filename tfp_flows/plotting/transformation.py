@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from matplotlib.axes import Axes
 
-from tfp_flows.flow import Flow, Stage
+from tfp_flows.flow.flow import Flow, Stage
 from tfp_flows.plotting import _panels, _style, _targets
 from tfp_flows.plotting.densities import histogram
 

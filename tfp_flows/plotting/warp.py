@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 from tfp_flows.flow import Flow
 from tfp_flows.plotting import _maps, _panels, _style, _targets
 
@@ -84,7 +84,7 @@ def plot_warp(
       >>> len(figure.axes[1].lines)  # five up, five across, three circles
       13
     """
-    lines = _checks.positive_int(lines, "lines")
+    lines = checks.positive_int(lines, "lines")
     if lines < 2:
         raise ValueError(f"`lines` must be at least 2. Received: {lines}.")
     picture = _maps.as_map(flow, stage, context, limits, seed)
@@ -157,7 +157,7 @@ def plot_log_det(
       1.792
     """
     if resolution is not None:
-        resolution = _checks.positive_int(resolution, "resolution")
+        resolution = checks.positive_int(resolution, "resolution")
     picture = _maps.as_map(flow, stage, context, limits, seed)
     picked = _targets.pick_coordinates(coordinates, picture.event_size)
     box = _maps.input_limits(picture, limits)

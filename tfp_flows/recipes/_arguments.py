@@ -4,14 +4,15 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from tfp_flows import _checks, networks
+from tfp_flows import networks
+from tfp_flows._core import checks
 
 __all__ = ["check_for_couplings", "dtypes", "seeds_from"]
 
 
 def seeds_from(seed: int | None) -> Iterator[int]:
     """Yields a seed for each bijector, from that of the flow."""
-    generator = random.Random(_checks.as_seed(seed))
+    generator = random.Random(checks.as_seed(seed))
     while True:
         yield generator.randrange(2**31)
 
@@ -28,7 +29,7 @@ def check_for_couplings(event_size: int, layers: int) -> None:
       ValueError: one of the two numbers is less than 2.
     """
     for name, value in (("event_size", event_size), ("layers", layers)):
-        if _checks.positive_int(value, name) < 2:
+        if checks.positive_int(value, name) < 2:
             raise ValueError(
                 f"`{name}` must be at least 2: a coupling moves some coordinates by "
                 f"others. Received: {value}."

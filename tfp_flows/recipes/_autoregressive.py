@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow_probability as tfp
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 from tfp_flows.bijectors import (
     IAF,
     AutoregressiveSpline,
@@ -74,7 +74,7 @@ def maf(
             seed=next(seeds),
             dtype=of_bijectors,
         )
-        for i in range(_checks.positive_int(layers, "layers"))
+        for i in range(checks.positive_int(layers, "layers"))
     ]
     if base is None:
         bijectors.append(Standardize())
@@ -118,7 +118,7 @@ def iaf(
             seed=next(seeds),
             dtype=of_bijectors,
         )
-        for i in range(_checks.positive_int(layers, "layers"))
+        for i in range(checks.positive_int(layers, "layers"))
     ]
     if base is None:
         bijectors.append(Standardize())
@@ -155,7 +155,7 @@ def neural_spline_autoregressive(
     seeds = seeds_from(seed)
     dtype, of_bijectors = dtypes(dtype)
     bijectors = []
-    for i in range(_checks.positive_int(layers, "layers")):
+    for i in range(checks.positive_int(layers, "layers")):
         if i > 0:
             bijectors.append(LULinear())
         bijectors.append(

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow_probability as tfp
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 from tfp_flows.bijectors import ContinuousFlow, Standardize
 from tfp_flows.flow import Flow
 from tfp_flows.recipes._arguments import seeds_from
@@ -61,7 +61,7 @@ def continuous(
             context_size=context_size,
             seed=next(seeds),
         )
-        for _ in range(_checks.positive_int(layers, "layers"))
+        for _ in range(checks.positive_int(layers, "layers"))
     ]
     if base is None:
         bijectors.append(Standardize())

@@ -13,8 +13,8 @@ from tfp_flows.bijectors import (
     SplineCoupling,
     Standardize,
 )
-from tfp_flows.composition import infer_dtype
 from tfp_flows.flow import Flow
+from tfp_flows.flow.composition import infer_dtype
 from tfp_flows.recipes._arguments import check_for_couplings, dtypes, seeds_from
 
 __all__ = ["neural_spline", "nice", "real_nvp"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow_probability as tfp
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 from tfp_flows.bijectors import Gaussianize, Rotation, Standardize
 from tfp_flows.flow import Flow
 from tfp_flows.recipes._arguments import seeds_from
@@ -65,7 +65,7 @@ def gaussianization(
     """
     seeds = seeds_from(seed)
     bijectors = []
-    for i in range(_checks.positive_int(layers, "layers")):
+    for i in range(checks.positive_int(layers, "layers")):
         if i > 0:
             bijectors.append(Rotation(identity_start=False, seed=next(seeds)))
         bijectors.append(

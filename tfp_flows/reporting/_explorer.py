@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfp_flows.flow import Flow, Stage
+from tfp_flows.flow.flow import Flow, Stage
 from tfp_flows.plotting import _panels, _style, _targets
 from tfp_flows.plotting.stages import composed
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from tfp_flows import _checks, _files, plotting
-from tfp_flows.composition import random_orders
+from tfp_flows import plotting
+from tfp_flows._core import checks, files
 from tfp_flows.diagnostics import FitReport, evaluate
 from tfp_flows.flow import Flow
+from tfp_flows.flow.composition import random_orders
 from tfp_flows.plotting._html import as_image, as_svg
 from tfp_flows.reporting._explorer import explorer_data
 
@@ -78,7 +79,7 @@ def report(
       ...     page.read_text(encoding="utf-8")[:15], found.passed
       ('<!doctype html>', True)
     """
-    orders = _checks.size(orders, "orders")
+    orders = checks.size(orders, "orders")
     found = evaluate(
         flow,
         x,
@@ -114,7 +115,7 @@ def report(
         data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         script=_read("explorer.js"),
     )
-    with _files.beside(path) as unfinished:
+    with files.beside(path) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
     return found
 

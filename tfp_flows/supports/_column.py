@@ -4,7 +4,7 @@ import math
 import numbers
 from typing import Any, NamedTuple
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 
 __all__ = ["Column", "as_column"]
 
@@ -47,7 +47,7 @@ _NAMED = {
 def as_column(spec: Any, where: str = "`spec`") -> Column:
     """Returns the support that a spec of one column says."""
     if isinstance(spec, str):
-        return _NAMED[_checks.pick(spec, _NAMED, "support")]
+        return _NAMED[checks.pick(spec, _NAMED, "support")]
     if not isinstance(spec, (tuple, list)) or not spec:
         raise ValueError(
             f"{where}: a support must be one of {', '.join(map(repr, _NAMED))}, a pair "
@@ -57,7 +57,7 @@ def as_column(spec: Any, where: str = "`spec`") -> Column:
     kind, ends = "continuous", list(spec)
     if isinstance(spec[0], str):
         kind, *ends = spec
-        _checks.pick(kind, ("integer", "circular"), "support with ends")
+        checks.pick(kind, ("integer", "circular"), "support with ends")
     if kind == "circular" and len(ends) == 1:
         ends = [0.0, *ends]
     if len(ends) != 2:

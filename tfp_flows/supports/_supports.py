@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _checks
+from tfp_flows._core import checks
 from tfp_flows.bijectors.bounded import Bounded
 from tfp_flows.flow import Flow
 from tfp_flows.supports._column import Column, as_column
@@ -91,7 +91,7 @@ class Supports:
         columns: Iterable[Any] | None = None,
         dtype: Any = None,
     ) -> None:
-        self.event_size = _checks.positive_size(event_size, "event_size")
+        self.event_size = checks.positive_size(event_size, "event_size")
         self.columns = None if columns is None else tuple(columns)
         if self.columns is not None and len(self.columns) != event_size:
             raise ValueError(
@@ -116,7 +116,7 @@ class Supports:
             known = list(known)
             for name in spec:
                 if name not in known:
-                    _checks.pick(str(name), map(str, known), "column")
+                    checks.pick(str(name), map(str, known), "column")
                     raise ValueError(f"Unknown column: {name!r}. Known: {known}.")
             spec = [spec.get(name, "real") for name in known]
         if not isinstance(spec, list):
@@ -230,7 +230,7 @@ class Supports:
         """
         x = self._checked(x)
         # Apart from the stream that the data themselves may come from.
-        generator = np.random.default_rng([_checks.as_seed(seed), 1])
+        generator = np.random.default_rng([checks.as_seed(seed), 1])
         shape = (*x.shape[:-1], self.event_size)
         uniform = generator.uniform(size=shape) if noise else np.full(shape, 0.5)
         points = x.astype(np.float64)
@@ -258,7 +258,7 @@ class Supports:
           Data of shape `(..., event_size)`, in the flow's dtype, within the support:
           whole numbers are floored, circles wrapped.
         """
-        points = _checks.as_points(
+        points = checks.as_points(
             points, self.event_size, dtype=self.dtype, name="points"
         )
         data = points.copy()
@@ -355,7 +355,7 @@ class Supports:
             )
         if context is None:
             return None
-        context = _checks.as_points(
+        context = checks.as_points(
             context, flow.context_size, dtype=flow.dtype, name="context"
         )
         context = np.broadcast_to(context, (*batch, flow.context_size))
@@ -370,7 +370,7 @@ class Supports:
             names = list(names)
             for name in names:
                 if name not in self.columns:
-                    _checks.pick(str(name), map(str, self.columns), "column")
+                    checks.pick(str(name), map(str, self.columns), "column")
             missing = [name for name in self.columns if name not in names]
             if missing:
                 raise ValueError(
@@ -378,7 +378,7 @@ class Supports:
                     f"{missing}."
                 )
             x = x[list(self.columns)]
-        return _checks.as_points(x, self.event_size, dtype=self.dtype)
+        return checks.as_points(x, self.event_size, dtype=self.dtype)
 
     def _within(self, points: np.ndarray) -> np.ndarray:
         """Returns whether each coordinate is in its support, `(n, event_size)`."""

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._checks import as_points
-from tfp_flows.conditioning import context_size_of
+from tfp_flows._core.checks import as_points
+from tfp_flows._core.conditioning import context_size_of
 from tfp_flows.testing import _bijector_checks
 from tfp_flows.testing._context import check_context
 from tfp_flows.testing._report import (

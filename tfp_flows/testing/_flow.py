@@ -11,8 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._checks import as_points
-from tfp_flows.conditioning import bind, context_size_of
+from tfp_flows._core.checks import as_points
+from tfp_flows._core.conditioning import bind, context_size_of
 from tfp_flows.testing._bijector import BIJECTOR_CHECKS, as_context, check_bijector
 from tfp_flows.testing._report import (
     CheckFailure,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfp_flows._checks import pick
+from tfp_flows._core.checks import pick
 
 __all__ = [
     "CheckFailure",

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows.conditioning import bind
+from tfp_flows._core.conditioning import bind
 from tfp_flows.testing._report import NotApplicableError
 
 __all__ = [

@@ -1,0 +1,102 @@
+"""Conditional parts of a flow: finding them, and binding a context to them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows._core import checks
+
+__all__ = ["Chain", "Invert", "bind", "context_size_of", "infer_context_size"]
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+# TFP's constructors return these base classes of theirs where a part is not a
+# composite tensor, as none of ours is.
+Chain, Invert = tfb.Chain.__mro__[1], tfb.Invert.__mro__[1]
+
+
+def context_size_of(part: tfb.Bijector | tfd.Distribution) -> int:
+    """Returns the width of the context that a bijector or a base needs, or 0.
+
+    Raises:
+      ValueError: it is conditional within a composition that no context can reach, or
+        its parts disagree.
+    """
+    own = getattr(part, "context_size", 0)
+    if own or isinstance(part, tfd.Distribution):
+        return own
+    sizes = {
+        inner.context_size
+        for inner in part.submodules
+        if isinstance(inner, tfb.Bijector) and getattr(inner, "context_size", 0)
+    }
+    if not sizes:
+        return 0
+    if not isinstance(part, (Chain, Invert)):
+        raise ValueError(
+            f"No context reaches a conditional bijector inside {_class_name(part)}. "
+            "Remedy: put it into the Flow's list itself, or into a tfb.Chain or "
+            "tfb.Invert."
+        )
+    if len(sizes) > 1:
+        raise ValueError(
+            f"The parts of a flow must have one context size. Received {sorted(sizes)} "
+            f"in one {_class_name(part)}."
+        )
+    return max(context_size_of(inner) for inner in _inner(part))
+
+
+def infer_context_size(
+    context_size: int, parts: Iterable[tfb.Bijector | tfd.Distribution]
+) -> int:
+    """Returns the one width of context of a flow; 0 for an unconditional one.
+
+    Args:
+      context_size: what the user said; 0 for nothing.
+      parts: the base, then the bijectors.
+
+    Raises:
+      ValueError: its parts, or one of them and `context_size`, disagree.
+    """
+    said = {}
+    if checks.size(context_size, "context_size"):
+        said["`context_size`"] = context_size
+    for i, part in enumerate(parts):
+        if size := context_size_of(part):
+            where = f"bijector {i - 1}" if i else "base"
+            said[f"{where} ({_class_name(part)})"] = size
+    if not said:
+        return 0
+    if set(said) == {"`context_size`"}:
+        raise ValueError(
+            f"No part of the flow takes a context. Received: context_size="
+            f"{context_size}. Remedy: give `context_size` to its bijectors or its base."
+        )
+    if len(set(said.values())) > 1:
+        listed = ", ".join(f"{where}: {size}" for where, size in said.items())
+        raise ValueError(
+            f"The parts of a flow must have one context size. Received {listed}."
+        )
+    return next(iter(said.values()))
+
+
+def bind(part: Any, context: tf.Tensor | None) -> Any:
+    """Returns a bijector or base with the context bound, on the same weights."""
+    if context is None or not context_size_of(part):
+        return part
+    if getattr(part, "context_size", 0):
+        return part.given(context)
+    if isinstance(part, Invert):
+        return tfb.Invert(bind(part.bijector, context))
+    return tfb.Chain([bind(inner, context) for inner in part.bijectors])
+
+
+def _inner(part: tfb.Bijector) -> list[tfb.Bijector]:
+    return list(getattr(part, "bijectors", None) or [part.bijector])
+
+
+def _class_name(part: Any) -> str:
+    return type(part).__name__.lstrip("_")

@@ -1,0 +1,1 @@
+"""What `fit` takes: arrays, datasets and files, checked, in order, as batches."""

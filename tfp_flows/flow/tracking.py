@@ -1,0 +1,128 @@
+"""TFP's weights as Keras's: the layer through which a Model sees a TFP object."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows._core.conditioning import bind
+from tfp_flows.bijectors.base import among_points_of
+
+__all__ = ["Adoption", "TFPLayer"]
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+
+class Adoption:
+    """Gives each `tf.Variable` of a model one Keras variable, on the same storage."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, keras.Variable] = {}
+
+    def adopt(self, variable: tf.Variable) -> keras.Variable:
+        """Returns the Keras variable of `variable`, the same at every call."""
+        if id(variable) not in self._by_id:
+            self._by_id[id(variable)] = keras.Variable(
+                variable,
+                dtype=variable.dtype.name,
+                trainable=variable.trainable,
+                autocast=False,
+                name=variable.name.split(":")[0].replace("/", "_"),
+            )
+        return self._by_id[id(variable)]
+
+
+class TFPLayer(keras.layers.Layer):
+    """Makes the weights of one bijector or distribution visible to Keras.
+
+    Keras layers inside the object become sublayers, so that their `trainable`,
+    regularizers, dropout and seeds count. Every other `tf.Variable` that the object
+    reads is adopted: the Keras variable is the same storage, not a copy.
+
+    Args:
+      tfp_object: the bijector or distribution.
+      adoption: the model's one `Adoption`.
+      context_size: width of the context that the flow takes.
+      name: of the layer.
+      dtype: of the points.
+    """
+
+    def __init__(
+        self,
+        tfp_object: tfb.Bijector | tfd.Distribution,
+        adoption: Adoption,
+        *,
+        context_size: int = 0,
+        name: str,
+        dtype: str,
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.tfp_object = tfp_object
+        self._adoption = adoption
+        self._context_size = context_size
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the object's weights for points of this shape, and tracks them."""
+        points, context = (
+            tf.TensorSpec([None, size], self.compute_dtype)
+            for size in (input_shape[-1], self._context_size)
+        )
+        # The trace creates lazy weights, and names every variable that is read,
+        # also those that hide in closures.
+        apply = tf.function(self._apply, autograph=False)
+        with among_points_of(points.shape[-1]):
+            graph = apply.get_concrete_function(points, context).graph
+        self.sublayers = list(_keras_layers(self.tfp_object))
+        taken = {
+            part
+            for layer in self.sublayers
+            for weight in layer.variables
+            for part in _identities(weight.value)
+        }
+        for variable in (*self.tfp_object.variables, *graph.variables):
+            if taken.isdisjoint(_identities(variable)):
+                taken.update(_identities(variable))
+                self._track_variable(self._adoption.adopt(variable))
+
+    def _apply(self, x: tf.Tensor, context: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        part = bind(self.tfp_object, context)
+        if isinstance(part, tfd.Distribution):
+            return (part.log_prob(x),)
+        y = part.forward(x)
+        if y.shape.rank is not None and y.shape[-1] not in (None, x.shape[-1]):
+            name = type(self.tfp_object).__name__.lstrip("_")
+            raise ValueError(
+                f"Every bijector must keep the width of the points, {x.shape[-1]}. "
+                f"{name} turned it into {y.shape[-1]}."
+            )
+        return y, part.forward_log_det_jacobian(x, event_ndims=1)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """Returns `input_shape`: every stage keeps it."""
+        return input_shape
+
+
+def _identities(variable: Any) -> set[int]:
+    """Returns ids of the variable and, under a strategy, of its replicas."""
+    return {id(variable), *map(id, getattr(variable, "values", ()))}
+
+
+def _keras_layers(tfp_object: tf.Module) -> Iterator[keras.Layer]:
+    """Yields the Keras layers that the object and its parts hold, once each."""
+    seen = set()
+    for module in (tfp_object, *tfp_object.submodules):
+        held = [
+            *vars(module).values(),
+            *(getattr(module, "parameters", None) or {}).values(),
+        ]
+        for value in tf.nest.flatten([v for v in held if _may_hold_layers(v)]):
+            if isinstance(value, keras.Layer) and id(value) not in seen:
+                seen.add(id(value))
+                yield value
+
+
+def _may_hold_layers(value: Any) -> bool:
+    return isinstance(value, (keras.Layer, list, tuple, dict))

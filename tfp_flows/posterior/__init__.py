@@ -1,0 +1,1 @@
+"""Targets without data: fitting to an unnormalized density, and correcting the fit."""

@@ -1,0 +1,240 @@
+"""Steps of training that are not finite: left out, explained, and recovered from."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfp_flows.training.replicas import of_joint, own
+
+__all__ = ["Guard", "Slower"]
+
+# So many steps in a row without a finite one, and training goes back to its last good
+# weights with half the rate; so many times.
+_IN_A_ROW, _MOST_RETURNS = 10, 3
+
+
+@keras.saving.register_keras_serializable("tfp_flows")
+class Slower(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning-rate schedule times a factor."""
+
+    def __init__(self, schedule: Any, factor: float) -> None:
+        self.schedule, self.factor = schedule, factor
+
+    def __call__(self, step: Any) -> Any:
+        """Returns the rate at a step."""
+        return self.factor * self.schedule(step)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        schedule = keras.optimizers.schedules.serialize(self.schedule)
+        return {"schedule": schedule, "factor": self.factor}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Slower":
+        """Returns the schedule that `get_config` described."""
+        schedule = keras.optimizers.schedules.deserialize(config["schedule"])
+        return cls(schedule, config["factor"])
+
+
+class Guard(keras.callbacks.Callback):
+    """Keeps what is not finite out of a model's weights.
+
+    A step whose loss or gradients are NaN or infinite changes neither weights nor
+    optimizer. The first is explained in a warning. After ten in a row the weights, and
+    what the optimizer remembers, go back to the end of the last epoch that was
+    finite, and the rate is halved; after three such returns training ends with the best
+    weights so far and a FloatingPointError. Several replicas decide alike: they see the
+    same loss and gradients, those of the whole batch.
+
+    Args:
+      explain: from the parts of a batch to the number of the first row that is not
+        finite, None where none is, and to what happens there.
+
+    Attributes:
+      rows: the points that are fitted, where they are in memory.
+    """
+
+    def __init__(
+        self, explain: Callable[[dict[str, np.ndarray]], tuple[int | None, str]]
+    ) -> None:
+        super().__init__()
+        self._explain = explain
+        self.rows: np.ndarray | None = None
+        # Of 64 bits: those of 32 TensorFlow keeps off a GPU.
+        self._skipped, self._in_a_row = (
+            tf.Variable(0, trainable=False, dtype=tf.int64) for _ in range(2)
+        )
+        self._batch: dict[str, tf.Variable] = {}
+
+    # Within the compiled step
+
+    def apply(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        gradients: Sequence[Any],
+        weights: Sequence[keras.Variable],
+        loss: tf.Tensor,
+        parts: dict[str, tf.Tensor],
+    ) -> tf.Tensor:
+        """Takes a step if it is finite, and returns whether it is.
+
+        `gradients` are those of the weights, or the one vector of an optimizer that
+        packs them.
+        """
+        is_finite = tf.math.is_finite(loss)
+        # One that seeks the scale of the loss by such gradients leaves them out itself.
+        if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            sums = [tf.reduce_sum(g) for g in map(_values, gradients) if g is not None]
+            is_finite &= tf.math.is_finite(tf.add_n(sums))
+        packing = getattr(optimizer, "packing", None)
+
+        def step() -> None:
+            if packing is not None:
+                packing.step(*gradients)
+            else:
+                optimizer.apply_gradients(zip(gradients, weights, strict=True))
+
+        def take() -> tf.Tensor:
+            if may_branch:
+                step()
+            own(self._in_a_row).assign(0)
+            return tf.constant(True)
+
+        def skip() -> tf.Tensor:
+            own(self._skipped).assign_add(1)
+            own(self._in_a_row).assign_add(1)
+            for name, kept in self._batch.items():
+                own(kept).assign(tf.cast(parts[name], kept.dtype))
+            return tf.constant(False)
+
+        may_branch = packing is not None or not tf.distribute.has_strategy()
+        if not may_branch:  # the replicas meet once more, in Keras's update
+            state = [own(v.value) for v in (*weights, *optimizer.variables)]
+            before = [variable + 0 for variable in state]
+            with of_joint(optimizer):
+                step()
+            for variable, value in zip(state, before, strict=True):
+                variable.assign(tf.where(is_finite, variable, value))
+        return tf.cond(is_finite, take, skip)
+
+    # Between calls of it
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Starts counting."""
+        self._skipped.assign(0)
+        self._in_a_row.assign(0)
+        self._told, self._returns = False, 0
+        self._good, self._best, self._least = [], [], np.inf
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keeps the weights that the first epoch starts from."""
+        self._good = self._good or self._state()
+        self._best = self._best or self._good
+        self._first = self._taken()
+
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        """Says what the first step that was left out has met, and recovers."""
+        if not int(self._skipped.numpy()):
+            return
+        if not self._told:
+            self._told = True
+            warnings.warn(
+                f"{self._what()} The step was not taken.", RuntimeWarning, stacklevel=2
+            )
+        if int(self._in_a_row.numpy()) >= _IN_A_ROW:
+            self._return()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keeps the weights of an epoch that ended well."""
+        logs = {} if logs is None else logs
+        if self._taken() == self._first:
+            logs["loss"] = np.nan  # and not 0, the mean of no steps
+        loss = logs.get("val_loss", logs.get("loss", np.nan))
+        if int(self._in_a_row.numpy()) or not np.isfinite(loss):
+            return
+        self._good = self._state()
+        if loss < self._least:
+            self._best, self._least = self._good, loss
+
+    def leave_best(self) -> None:
+        """Puts the weights of the best epoch so far into the model."""
+        if self._best:
+            self._restore(self._best)
+
+    def keep_batches(self, sizes: dict[str, int], dtype: str) -> None:
+        """Lets a step that is left out leave its batch, of parts of such widths."""
+        if not self._batch:
+            self._batch = {
+                name: tf.Variable(
+                    np.zeros([1, size], dtype), shape=[None, size], trainable=False
+                )
+                for name, size in sizes.items()
+            }
+
+    def _taken(self) -> int:
+        return int(self._optimizer()._iterations.value.numpy())
+
+    def _optimizer(self) -> keras.optimizers.Optimizer:
+        """Returns the optimizer that counts and has the rate."""
+        optimizer = self.model.optimizer
+        return getattr(optimizer, "inner_optimizer", optimizer)
+
+    def _what(self) -> str:
+        if not self._batch:
+            return "The loss or a gradient of a step is not finite."
+        copies = self.model.distribute_strategy.experimental_local_results
+        batch = {
+            name: np.concatenate([copy.numpy() for copy in copies(kept)])
+            for name, kept in self._batch.items()
+        }
+        row, told = self._explain(batch)
+        if row is None:
+            return told
+        point, place = batch["x"][row], f"{row} of a batch"
+        if self.rows is not None:
+            place = str(int(np.argmax((self.rows == point).all(-1))))
+        shown = np.array2string(point, precision=4, threshold=6, separator=", ")
+        return f"Row {place}, {shown}: {told}."
+
+    def _return(self) -> None:
+        self._returns += 1
+        self._in_a_row.assign(0)
+        if self._returns > _MOST_RETURNS:
+            self.leave_best()
+            raise FloatingPointError(
+                f"Training does not stay finite, at a rate that was halved "
+                f"{_MOST_RETURNS} times. {self._what()} The flow has the best weights "
+                "so far. Remedy: a lower learning rate, `global_clipnorm=1.0` in the "
+                "optimizer, or data without far-out points."
+            )
+        optimizer = self._optimizer()
+        rate = optimizer._learning_rate
+        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            optimizer.learning_rate = Slower(rate, 0.5)
+            self.model.make_train_function(force=True)
+            self._restore(self._good)
+        else:
+            slower = 0.5 * float(optimizer.learning_rate)
+            self._restore(self._good)
+            optimizer.learning_rate = slower
+
+    def _variables(self) -> list[tf.Variable]:
+        model = self.model
+        return [v.value for v in (*model.variables, *model.optimizer.variables)]
+
+    def _state(self) -> list[np.ndarray]:
+        return [v.numpy() for v in self._variables()]
+
+    def _restore(self, state: Sequence[np.ndarray]) -> None:
+        for variable, value in zip(self._variables(), state, strict=True):
+            variable.assign(value)
+
+
+def _values(gradient: Any) -> tf.Tensor | None:
+    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
