@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._core import checks
+from tfp_flows._core.part import hooks_of
 
 __all__ = ["Chain", "Invert", "bind", "context_size_of", "infer_context_size"]
 
@@ -25,13 +26,13 @@ def context_size_of(part: tfb.Bijector | tfd.Distribution) -> int:
       ValueError: it is conditional within a composition that no context can reach, or
         its parts disagree.
     """
-    own = getattr(part, "context_size", 0)
+    own = hooks_of(part).context_size
     if own or isinstance(part, tfd.Distribution):
         return own
     sizes = {
-        inner.context_size
+        hooks_of(inner).context_size
         for inner in part.submodules
-        if isinstance(inner, tfb.Bijector) and getattr(inner, "context_size", 0)
+        if isinstance(inner, tfb.Bijector) and hooks_of(inner).context_size
     }
     if not sizes:
         return 0
@@ -87,7 +88,7 @@ def bind(part: Any, context: tf.Tensor | None) -> Any:
     """Returns a bijector or base with the context bound, on the same weights."""
     if context is None or not context_size_of(part):
         return part
-    if getattr(part, "context_size", 0):
+    if hooks_of(part).context_size:
         return part.given(context)
     if isinstance(part, Invert):
         return tfb.Invert(bind(part.bijector, context))

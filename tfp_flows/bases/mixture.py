@@ -12,6 +12,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows import networks
 from tfp_flows._core import checks
+from tfp_flows._core.part import FlowPart
 from tfp_flows._core.serialization import decode_arguments, encode_arguments
 from tfp_flows.bijectors.base import broadcast_rows, register
 from tfp_flows.bijectors.parameters import Parameters
@@ -34,7 +35,7 @@ _LEAST_VARIANCE = 1e-6
 
 
 @register
-class Mixture(tfd.Distribution):
+class Mixture(FlowPart, tfd.Distribution):
     """Mixture of K components with full covariances, all of it learned.
 
     With U_k upper triangular, q_k(x) = |(x - μ_k) U_k|² and w the softmax of logits::

@@ -16,6 +16,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._core import checks
+from tfp_flows._core.part import FlowPart
 from tfp_flows._core.serialization import decode_arguments, encode_arguments
 from tfp_flows.bijectors._caches import CacheOfBoth
 
@@ -55,7 +56,7 @@ def among_points_of(width: int) -> Iterator[None]:
         _KNOWN_WIDTH.reset(token)
 
 
-class Bijector(tfb.Bijector):
+class Bijector(FlowPart, tfb.Bijector):
     """Base of our bijectors, which act on vectors: points of shape `(..., d)`.
 
     A subclass gives the mathematics, with value and log-det at once since they
@@ -72,6 +73,10 @@ class Bijector(tfb.Bijector):
     conditional: `given(context)` returns it with the context bound, and only that
     one maps points. Inside the three methods above, `_context_at(x)` is the context
     of each point; `context_size` is the width of it.
+
+    A Flow asks its bijectors a few things more, such as a start from data. These hooks
+    (`needs_adaptation`, `adapt`, `adapt_inverted`, `adapt_to`, `outside` and
+    `warn_of_cost`) have defaults, and a subclass overrides those that concern it.
 
     Args:
       parameters: the constructor's `locals()`; its arguments in there are the

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._core import checks
+from tfp_flows._core.conditioning import bind, context_size_of
 from tfp_flows.bijectors.base import Bijector, register
 
 __all__ = ["NumericalInverse", "find_root", "value_and_jacobian"]
@@ -103,7 +104,7 @@ class NumericalInverse(Bijector):
             name=name,
         )
         self._bijector = bijector
-        self._context_size = getattr(bijector, "context_size", 0)
+        self._context_size = context_size_of(bijector)
 
     @property
     def bijector(self) -> tfb.Bijector:
@@ -118,13 +119,10 @@ class NumericalInverse(Bijector):
         )
 
     def _bound(self, x: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
-        inner = self._bijector
-        return (inner.given(context) if self.context_size else inner).forward(x)
+        return bind(self._bijector, context).forward(x)
 
     def _inner(self, points: tf.Tensor) -> tfb.Bijector:
-        if not self.context_size:
-            return self._bijector
-        return self._bijector.given(self._context_at(points))
+        return bind(self._bijector, self._context_at(points))
 
     def _forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         inner = self._inner(x)

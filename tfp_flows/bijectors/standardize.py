@@ -48,13 +48,16 @@ class Normalizer(Bijector):
 
     def adapt_to(
         self, mean: np.ndarray, std: np.ndarray, *, inverted: bool = False
-    ) -> None:
-        """Takes the start from the moments of data.
+    ) -> bool:
+        """Takes the start from the moments of data, which are all that it needs.
 
         Args:
           mean: `(event_size,)`.
           std: `(event_size,)`; 0 where a coordinate is constant.
           inverted: whether the data are on the base's side.
+
+        Returns:
+          True.
         """
         # A smaller number has no reciprocal.
         least = np.finfo(self.dtype.as_numpy_dtype).tiny
@@ -63,6 +66,7 @@ class Normalizer(Bijector):
             mean, std = -mean / std, 1 / std
         self._start(mean, std)
         self._adapted.assign(tf.ones_like(self._adapted))
+        return True
 
     def _mean_and_std(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
         y = checks.as_points(y, self.event_size, name="y")
@@ -164,16 +168,17 @@ class Standardize(Normalizer):
             super().adapt(y)
 
     def adapt_inverted(self, x: Any) -> None:
-        """As `adapt`, of data on the base's side."""
+        """Does what `adapt` does, for data on the base's side."""
         if self.parameters["mean"] is None:
             super().adapt_inverted(x)
 
     def adapt_to(
         self, mean: np.ndarray, std: np.ndarray, *, inverted: bool = False
-    ) -> None:
-        """As `adapt`, to data of which the moments are known."""
+    ) -> bool:
+        """Does what `adapt` does, for data whose moments are known."""
         if self.parameters["mean"] is None:
             super().adapt_to(mean, std, inverted=inverted)
+        return True
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
         super()._build(event_size, dtype)

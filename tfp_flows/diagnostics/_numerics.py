@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows.bijectors.adaptation import shares_outside
 from tfp_flows.diagnostics._subject import Subject
-from tfp_flows.flow.adaptation import shares_outside
 
 __all__ = ["Numerics", "numerics_of"]
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._core import checks
+from tfp_flows._core.part import hooks_of
 
 __all__ = [
     "as_base",
@@ -131,7 +132,7 @@ def infer_event_size(
 
 def _size_of(bijector: tfb.Bijector) -> int | None:
     """Returns the width that a bijector's parameters fix, or None."""
-    own = getattr(bijector, "required_event_size", None)
+    own = hooks_of(bijector).required_event_size
     if own is not None:
         return own
     nested = getattr(bijector, "bijectors", None)

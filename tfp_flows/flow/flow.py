@@ -16,9 +16,15 @@ import tensorflow_probability as tfp
 from tfp_flows._core import checks
 from tfp_flows._core.conditioning import bind, context_size_of, infer_context_size
 from tfp_flows._core.files import beside
+from tfp_flows._core.part import hooks_of
 from tfp_flows._core.serialization import Decoder, Encoder, copy_objects
+from tfp_flows.bijectors.adaptation import (
+    adapt,
+    leaves,
+    needs_adaptation,
+    shares_outside,
+)
 from tfp_flows.data import arguments
-from tfp_flows.flow.adaptation import adapt, leaves, needs_adaptation, shares_outside
 from tfp_flows.flow.composition import (
     as_base,
     as_bijectors,
@@ -352,8 +358,7 @@ class Flow(DensityModel):
         self.distribution  # noqa: B018  (raises for a conditional flow)
         for part, inverted in leaves(self.bijectors):
             # In a graph, where it runs below, a bijector does not say this itself.
-            if hasattr(part, "warn_of_cost"):
-                part.warn_of_cost(forward=not inverted)
+            hooks_of(part).warn_of_cost(forward=not inverted)
         none = tf.zeros([0], self.dtype)
         return self._forward_chunked(
             lambda i, start, stop: self._base_graph(

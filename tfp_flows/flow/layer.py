@@ -6,7 +6,7 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
-from tfp_flows.flow.adaptation import needs_adaptation
+from tfp_flows.bijectors.adaptation import needs_adaptation
 from tfp_flows.flow.flow import Flow
 
 __all__ = ["LogProb"]
