@@ -5,7 +5,7 @@ import pytest
 from sklearn import datasets
 
 from tfp_flows import densities
-from tfp_flows.densities import _pinwheel
+from tfp_flows.densities import preimages
 
 NAMES = densities.names()
 
@@ -192,9 +192,9 @@ def test_two_spirals_agree_with_a_brute_force_integral():
 @pytest.mark.parametrize("radius", [5.5, 7.5, 9.5])
 def test_pinwheel_far_out_is_the_mean_over_the_circle(radius):
     angle = 2 * np.pi / 5 * (np.arange(1000) + 0.5) / 1000
-    terms = _pinwheel._sum_over_preimages(np.full(1000, radius), angle)
+    terms = preimages._sum_over_preimages(np.full(1000, radius), angle)
     mean = np.logaddexp.reduce(terms) - np.log(1000)
-    assert mean == pytest.approx(_pinwheel._circle_mean(np.array([radius]))[0], abs=0.1)
+    assert mean == pytest.approx(preimages._circle_mean(np.array([radius]))[0], abs=0.1)
 
 
 def test_pinwheel_counts_every_preimage():

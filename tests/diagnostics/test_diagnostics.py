@@ -16,10 +16,10 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 import tfp_flows as tfpf
-from tfp_flows.diagnostics import _two_samples, calibrate, evaluate
-from tfp_flows.diagnostics._comparisons import _Simple, likelihood_ratio
-from tfp_flows.diagnostics._multiple import holm
-from tfp_flows.diagnostics._verdicts import _misfit
+from tfp_flows.diagnostics import calibrate, evaluate, two_samples
+from tfp_flows.diagnostics.comparisons import _Simple, likelihood_ratio
+from tfp_flows.diagnostics.p_values import holm
+from tfp_flows.diagnostics.verdicts import _misfit
 from tfp_flows.plotting import plot_calibration
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -167,7 +167,7 @@ def test_the_classifier_is_as_good_as_can_be():
     assert best - 0.03 < told.auc < best + 0.01
     a, b = normal_rows(200, 1)[:, 0].round(1), normal_rows(300, 1, 1)[:, 0].round(1)
     expected = roc_auc_score(np.repeat([1, 0], [200, 300]), np.concatenate([a, b]))
-    assert _two_samples._auc(a, b)[0] == pytest.approx(expected)
+    assert two_samples._auc(a, b)[0] == pytest.approx(expected)
 
 
 def test_the_discrepancy_is_the_closed_form():
@@ -180,7 +180,7 @@ def test_the_discrepancy_is_the_closed_form():
     expected = np.mean(
         [
             2 / np.sqrt(1 + 2 / w2) * (1 - np.exp(-(m**2) / (2 * (w2 + 2))))
-            for w2 in np.median(gap**2) * np.square(_two_samples._WIDTHS)
+            for w2 in np.median(gap**2) * np.square(two_samples._WIDTHS)
         ]
     )
     assert report.discrepancy.squared == pytest.approx(expected, rel=0.15)

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 import tfp_flows as tfpf
 from tfp_flows.plotting import plot_images, plot_marginals, plot_pairs
-from tfp_flows.plotting._style import VERMILION
 from tfp_flows.plotting.images import _GAP
+from tfp_flows.plotting.style import VERMILION
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 

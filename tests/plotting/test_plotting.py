@@ -26,9 +26,9 @@ from tfp_flows.plotting import (
     plot_stages,
     plot_transformation,
 )
-from tfp_flows.plotting._panels import MassNorm, robust_limits
-from tfp_flows.plotting._style import base_colors
+from tfp_flows.plotting.panels import MassNorm, robust_limits
 from tfp_flows.plotting.stages import composed
+from tfp_flows.plotting.style import base_colors
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 

@@ -17,7 +17,7 @@ from tfp_flows.plotting import (
     plot_transformation,
     plot_warp,
 )
-from tfp_flows.plotting._style import DIVERGING
+from tfp_flows.plotting.style import DIVERGING
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tfp_flows._core.checks import pick
 
-from ._closed_forms import (
+from .closed_forms import (
     bimodal_1d,
     checkerboard,
     circles,
@@ -13,9 +13,9 @@ from ._closed_forms import (
     quadratic,
     rings,
 )
-from ._curves import swiss_roll, two_moons, two_spirals
-from ._density import Density
-from ._pinwheel import pinwheel
+from .curves import swiss_roll, two_moons, two_spirals
+from .density import Density
+from .preimages import pinwheel
 
 _MAKERS = {
     maker.__name__: maker

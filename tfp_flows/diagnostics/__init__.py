@@ -5,14 +5,14 @@ chance of a false alarm over all of them at a level, and says in plain language 
 wrong and where.
 """
 
-from tfp_flows.diagnostics._calibration import Calibration, calibrate
-from tfp_flows.diagnostics._comparisons import Comparison
-from tfp_flows.diagnostics._copies import Copies
-from tfp_flows.diagnostics._dependence import Dependence
-from tfp_flows.diagnostics._evaluate import evaluate
-from tfp_flows.diagnostics._numerics import Numerics
-from tfp_flows.diagnostics._report import Check, FitReport
-from tfp_flows.diagnostics._two_samples import Classifier, Discrepancy, Marginal
+from tfp_flows.diagnostics.calibration import Calibration, calibrate
+from tfp_flows.diagnostics.comparisons import Comparison
+from tfp_flows.diagnostics.copies import Copies
+from tfp_flows.diagnostics.dependence import Dependence
+from tfp_flows.diagnostics.evaluation import evaluate
+from tfp_flows.diagnostics.findings import Check, FitReport
+from tfp_flows.diagnostics.numerics import Numerics
+from tfp_flows.diagnostics.two_samples import Classifier, Discrepancy, Marginal
 
 __all__ = [
     "Calibration",

@@ -11,9 +11,9 @@ from matplotlib.image import AxesImage
 
 from tfp_flows._core import checks
 from tfp_flows.flow.flow import Flow, Stage
-from tfp_flows.plotting import _panels, _paths, _style, _targets
-from tfp_flows.plotting._film import Film
+from tfp_flows.plotting import drawables, panels, paths, style
 from tfp_flows.plotting.densities import histogram
+from tfp_flows.plotting.film import Film
 from tfp_flows.plotting.stages import columns_for, stage_title
 
 __all__ = ["animate_stages", "animate_training"]
@@ -78,7 +78,7 @@ def animate_stages(
       >>> len(list(film.new_frame_seq()))  # from stage to stage in five
       16
     """
-    _targets.as_flow(flow)
+    drawables.as_flow(flow)
     checks.pick(show, _SHOW, "`show`")
     if show == "density" and flow.event_size != 2:
         raise ValueError(
@@ -88,7 +88,7 @@ def animate_stages(
     interval = checks.positive_int(interval, "interval")
     if between is not None:
         between = checks.size(between, "between")
-    coordinates = _targets.pick_coordinates(coordinates, flow.event_size)
+    coordinates = drawables.pick_coordinates(coordinates, flow.event_size)
     stages = flow.stages(n, seed=seed, context=context)
     if between is None:
         between = min(max(_FRAMES // len(stages), 1), _MOST_BETWEEN)
@@ -96,17 +96,17 @@ def animate_stages(
     titles = [stage_title(stage, range(k)) for k, stage in enumerate(stages)]
 
     if ax is None:
-        ax = _style.new_axes(None, 4.0, 4.4)
+        ax = style.new_axes(None, 4.0, 4.4)
         ax.figure.set_dpi(_DPI)
         # Out of the layout, which would move the axes from frame to frame.
         ax.set_position([0.15, 0.11, 0.81, 0.75])
-    ax = _style.new_axes(ax)
-    colors = _style.base_colors(np.asarray(stages[0].samples)[:, coordinates])
-    points = _panels.scatter(ax, film.places(0, 0.0), colors)
+    ax = style.new_axes(ax)
+    colors = style.base_colors(np.asarray(stages[0].samples)[:, coordinates])
+    points = panels.scatter(ax, film.places(0, 0.0), colors)
     points.set_visible(show != "density")
     shading = film.shade(ax)
     if flow.event_size == 1:
-        _style.label(ax, "x", "density")
+        style.label(ax, "x", "density")
 
     def draw(frame: int) -> list[Any]:
         stage, part = divmod(frame, between + 1)
@@ -118,11 +118,11 @@ def animate_stages(
             ax.set_xlim(box[0])
             ax.set_ylim(box[1])
         else:
-            _panels.set_limits(ax, box.tolist())
+            panels.set_limits(ax, box.tolist())
         near = stage if t < 0.5 else stage + 1
         if shading is not None:
             film.put_shade(shading, near, abs(1 - 2 * t))
-        _style.title(ax, titles[stage if part == 0 else stage + 1], 10)
+        style.title(ax, titles[stage if part == 0 else stage + 1], 10)
         return [points] if shading is None else [points, shading]
 
     draw(0)
@@ -153,11 +153,11 @@ class _Walk:
         self._coordinates = coordinates
         self._last = whole[-1]
         self._paths = [
-            _paths.path(stage.bijector, before, after)
+            paths.path(stage.bijector, before, after)
             for stage, before, after in zip(stages[1:], whole, whole[1:], strict=False)
         ]
         clouds = [cloud[:, coordinates] for cloud in whole]
-        self._limits = _panels.limits_of_each(clouds, share_limits)
+        self._limits = panels.limits_of_each(clouds, share_limits)
         self._heights = self._images = None
         if whole[0].shape[1] == 1:
             self._heights, tops = _heights(stages, share_limits)
@@ -166,11 +166,11 @@ class _Walk:
                 for pair, top in zip(self._limits, tops, strict=True)
             ]
         elif whole[0].shape[1] == 2 and show != "samples":
-            grids = [_panels.grid(pairs, _RESOLUTION) for pairs in self._limits]
+            grids = [panels.grid(pairs, _RESOLUTION) for pairs in self._limits]
             # Column i of a grid is the point's coordinate coordinates[i].
             grids = [grid[:, np.argsort(coordinates)] for grid in grids]
-            self._images = _targets.stage_densities(stages, grids)
-            self._cmap = _style.HEAT if show == "density" else _style.SHADES
+            self._images = drawables.stage_densities(stages, grids)
+            self._cmap = style.HEAT if show == "density" else style.SHADES
 
     def places(self, stage: int, t: float) -> np.ndarray:
         """Returns where points are, `(n, 2)`, t of the way to the next stage."""
@@ -194,12 +194,12 @@ class _Walk:
         if self._images is None:
             return None
         first = self._images[0].reshape(_RESOLUTION, _RESOLUTION)
-        return _panels.shade(ax, first, self._limits[0], self._cmap)
+        return panels.shade(ax, first, self._limits[0], self._cmap)
 
     def put_shade(self, image: AxesImage, stage: int, strength: float) -> None:
         """Shows the density of a stage, more or less faded."""
         values = self._images[stage].reshape(_RESOLUTION, _RESOLUTION)
-        image.set_norm(_panels.MassNorm(values))
+        image.set_norm(panels.MassNorm(values))
         image.set_data(np.ma.masked_invalid(values))
         image.set_extent([end for pair in self._limits[stage] for end in pair])
         image.set_alpha(strength)
@@ -211,7 +211,7 @@ def _heights(
     """Returns heights of points below the density's curve, and tops of the axes."""
     fraction = np.random.default_rng(0).uniform(size=len(stages[0].samples))
     densities = [
-        _targets.exp_log_prob(lambda _, stage=stage: stage.log_prob, None)
+        drawables.exp_log_prob(lambda _, stage=stage: stage.log_prob, None)
         for stage in stages
     ]
     tops = [_top(density) for density in densities]
@@ -273,28 +273,28 @@ def animate_training(
             "`pictures` must hold a record. Remedy: give it to `fit` as a callback."
         )
     width = records[0].samples[0].shape[1]
-    coordinates = _targets.pick_coordinates(coordinates, width)
+    coordinates = drawables.pick_coordinates(coordinates, width)
     count = len(records[0].samples)
     columns = columns_for(count)
-    cells = _style.new_grid(axes, math.ceil(count / columns), columns, 2.0, count)
+    cells = style.new_grid(axes, math.ceil(count / columns), columns, 2.0, count)
     if axes is None:
         cells[0].figure.set_dpi(_DPI)
     # The last record is what matters; its limits stay.
     limits = [
-        _panels.robust_limits(cloud[:, coordinates]) for cloud in records[-1].samples
+        panels.robust_limits(cloud[:, coordinates]) for cloud in records[-1].samples
     ]
-    colors = _style.base_colors(records[0].samples[0][:, coordinates])
+    colors = style.base_colors(records[0].samples[0][:, coordinates])
     drawn = []
     for ax, pairs, name in zip(cells, limits, records[0].names, strict=True):
         if width == 1:
             ax.set_xlim(pairs[0])
-            drawn.append(ax.stairs([0.0], pairs[0], fill=True, color=_style.BLUE))
+            drawn.append(ax.stairs([0.0], pairs[0], fill=True, color=style.BLUE))
         else:
-            drawn.append(_panels.scatter(ax, np.zeros((len(colors), 2)), colors))
-            _panels.set_limits(ax, pairs)
-        _style.title(ax, name, 8)
+            drawn.append(panels.scatter(ax, np.zeros((len(colors), 2)), colors))
+            panels.set_limits(ax, pairs)
+        style.title(ax, name, 8)
     told = cells[0].figure.suptitle(
-        " ", fontsize=10, color=_style.INK, fontfamily=_style.FONT
+        " ", fontsize=10, color=style.INK, fontfamily=style.FONT
     )
 
     def draw(frame: int) -> list[Any]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from tfp_flows._core import checks
-from tfp_flows.plotting import _style
+from tfp_flows.plotting import style
 
 if TYPE_CHECKING:
     from tfp_flows.diagnostics import Calibration
@@ -69,13 +69,13 @@ def plot_calibration(
     *every, radius, density = _calibrations(report, x_test, context, seed)
     worst = sorted(every, key=lambda one: (one.p_value, -one.distance))
     shown = [*worst[:coordinates], radius, density]
-    panels = _style.new_grid(axes, 2, len(shown), 2.6, 2 * len(shown))
+    cells = style.new_grid(axes, 2, len(shown), 2.6, 2 * len(shown))
     for column, one in enumerate(shown):
-        _draw_histogram(panels[column], one)
-        _draw_quantiles(panels[len(shown) + column], one)
-    _style.label(panels[0], _SHARE, "rows, times expected", size=8)
-    _style.label(panels[len(shown)], _NORMAL, "data", size=8)
-    return panels[0].figure
+        _draw_histogram(cells[column], one)
+        _draw_quantiles(cells[len(shown) + column], one)
+    style.label(cells[0], _SHARE, "rows, times expected", size=8)
+    style.label(cells[len(shown)], _NORMAL, "data", size=8)
+    return cells[0].figure
 
 
 def _calibrations(
@@ -109,18 +109,18 @@ def _draw_histogram(ax: Axes, one: "Calibration") -> None:
         spread = stats.betabinom(one.n, part, one.reference - part)
     low, high = spread.ppf([rest, 1 - rest])
     ax.axhspan(low / expected, high / expected, color=_BAND, linewidth=0, zorder=0)
-    ax.axhline(1.0, color=_style.MUTED, linewidth=0.8, zorder=1)
+    ax.axhline(1.0, color=style.MUTED, linewidth=0.8, zorder=1)
     edges = np.linspace(0, 1, bins + 1)
     is_out = (counts < low) | (counts > high)
-    colors = np.where(is_out, _style.VERMILION, _style.BLUE)
+    colors = np.where(is_out, style.VERMILION, style.BLUE)
     ax.hlines(counts / expected, edges[:-1], edges[1:], colors, linewidth=2.0)
     ax.set_xlim(0, 1)
     ax.set_xticks([0, 0.5, 1])
     top = max(1.15 * counts.max(), 1.3 * high) / expected
     ax.set_ylim(0, top)
     name = one.name if one.column is None else f"{one.name} ~ {_short(one.column)}"
-    _style.title(ax, f"{name}\n{_verdict(one)}", 8)
-    _style.label(ax, _SHARE, size=8)
+    style.title(ax, f"{name}\n{_verdict(one)}", 8)
+    style.label(ax, _SHARE, size=8)
 
 
 def _draw_quantiles(ax: Axes, one: "Calibration") -> None:
@@ -135,17 +135,17 @@ def _draw_quantiles(ax: Axes, one: "Calibration") -> None:
     at = stats.norm.ppf(levels)
     band = [stats.norm.ppf(np.clip(share, 1e-9, 1 - 1e-9)) for share in (low, high)]
     ax.fill_between(at, *band, color=_BAND, linewidth=0, zorder=0)
-    ax.plot(at, at, color=_style.MUTED, linewidth=0.8, zorder=1)
+    ax.plot(at, at, color=style.MUTED, linewidth=0.8, zorder=1)
     # What lies further out is drawn at the edge.
     scores = stats.norm.ppf(np.clip(one.quantiles, 2e-5, 1 - 2e-5))
     is_out = (one.quantiles < low) | (one.quantiles > high)
-    colors = np.where(is_out, _style.VERMILION, _style.BLUE)
+    colors = np.where(is_out, style.VERMILION, style.BLUE)
     ax.scatter(at, scores, s=5, c=colors, linewidths=0, zorder=2)
     ax.set_xlim(-3.2, 3.2)
     ax.set_ylim(-4.2, 4.2)
     ax.set_xticks([-2, 0, 2])
     ax.set_yticks([-4, -2, 0, 2, 4])
-    _style.label(ax, _NORMAL, size=8)
+    style.label(ax, _NORMAL, size=8)
 
 
 def _verdict(one: "Calibration") -> str:

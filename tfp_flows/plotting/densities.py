@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from tfp_flows._core import checks
-from tfp_flows.plotting import _panels, _style, _targets
+from tfp_flows.plotting import drawables, panels, style
 
 __all__ = ["plot_density", "plot_samples"]
 
@@ -67,18 +67,18 @@ def plot_density(
       >>> round(float(heights.max()), 3)
       0.399
     """
-    target = _targets.as_target(density, limits)
+    target = drawables.as_target(density, limits)
     if data is not None:
-        data = _targets.as_data(data, density, target.event_size)
+        data = drawables.as_data(data, density, target.event_size)
     if components is not None:
         components = _as_components(components, target.event_size)
     if limits is None:
-        limits = _panels.robust_limits(_scouts(target, data, seed))
+        limits = panels.robust_limits(_scouts(target, data, seed))
     else:
-        limits = _panels.as_limits(limits, target.event_size)
+        limits = panels.as_limits(limits, target.event_size)
     if resolution is not None:
         resolution = checks.positive_int(resolution, "resolution")
-    ax = _style.new_axes(ax, 5.0 if target.event_size == 1 else 4.2, 4.0)
+    ax = style.new_axes(ax, 5.0 if target.event_size == 1 else 4.2, 4.0)
     if target.event_size == 1:
         _draw_line(ax, target, data, components, limits[0], resolution or 500, log)
     else:
@@ -86,7 +86,7 @@ def plot_density(
     return ax
 
 
-def _scouts(target: _targets.Target, data: np.ndarray | None, seed: int) -> np.ndarray:
+def _scouts(target: drawables.Target, data: np.ndarray | None, seed: int) -> np.ndarray:
     if data is not None:
         return data
     if target.sample is None:
@@ -99,62 +99,60 @@ def _scouts(target: _targets.Target, data: np.ndarray | None, seed: int) -> np.n
 
 def _draw_line(
     ax: Axes,
-    target: _targets.Target,
+    target: drawables.Target,
     data: np.ndarray | None,
     components: Any,
-    limits: _panels.Limits,
+    limits: panels.Limits,
     resolution: int,
     log: bool,
 ) -> None:
     scale = _log if log else np.asarray
-    x = _panels.centers(limits, resolution)
+    x = panels.centers(limits, resolution)
     density = target.density(x[:, None])
     fill = None if log else "#cfe3f1"
-    top = _panels.curve(ax, x, scale(density), _style.BLUE, fill, "density")
+    top = panels.curve(ax, x, scale(density), style.BLUE, fill, "density")
     if data is not None:
         heights, edges = histogram(data[:, 0], limits)
-        look = {"color": _style.MUTED, "linewidth": 1.0, "zorder": 2, "label": "data"}
+        look = {"color": style.MUTED, "linewidth": 1.0, "zorder": 2, "label": "data"}
         ax.stairs(scale(heights), edges, baseline=None if log else 0.0, **look)
         top = max(top, 1.05 * heights.max())
-        _panels.rug(ax, data[:, 0])
+        panels.rug(ax, data[:, 0])
     if components is not None:
         lines = ax.plot(x, scale(_weighted(components, x)).T, zorder=2.5)
         for line in lines:
-            line.set(color=_style.VERMILION, linewidth=0.9)
+            line.set(color=style.VERMILION, linewidth=0.9)
         lines[0].set_label("components")
     if data is not None or components is not None:
-        _style.legend(ax)
+        style.legend(ax)
     ax.set_xlim(limits)
     if log:
         highest = _highest(scale(density))
         ax.set_ylim(highest - _DEPTH, highest + 0.05 * _DEPTH)
     else:
         ax.set_ylim(0.0, top)
-    _style.label(ax, "x", "log-density (nats)" if log else "density")
+    style.label(ax, "x", "log-density (nats)" if log else "density")
 
 
 def _draw_plane(
     ax: Axes,
-    target: _targets.Target,
+    target: drawables.Target,
     data: np.ndarray | None,
-    limits: list[_panels.Limits],
+    limits: list[panels.Limits],
     resolution: int,
     log: bool,
 ) -> None:
-    values = target.density(_panels.grid(limits, resolution))
+    values = target.density(panels.grid(limits, resolution))
     values = values.reshape(resolution, resolution)
     norm = None
     if log:
         values = _log(values)
         highest = _highest(values)
         norm = Normalize(highest - _DEPTH, highest, clip=True)
-    _panels.shade(
-        ax, values, limits, _style.HEAT if data is None else _style.SHADES, norm
-    )
+    panels.shade(ax, values, limits, style.HEAT if data is None else style.SHADES, norm)
     if data is not None:
-        _panels.scatter(ax, data, _style.BLUE)
-    _panels.set_limits(ax, limits)
-    _style.label(ax, "coordinate 0", "coordinate 1")
+        panels.scatter(ax, data, style.BLUE)
+    panels.set_limits(ax, limits)
+    style.label(ax, "coordinate 0", "coordinate 1")
 
 
 def _log(density: np.ndarray) -> np.ndarray:
@@ -168,7 +166,7 @@ def _highest(log_density: np.ndarray) -> float:
     return highest if np.isfinite(highest) else 0.0
 
 
-def histogram(x: np.ndarray, limits: _panels.Limits) -> tuple[np.ndarray, np.ndarray]:
+def histogram(x: np.ndarray, limits: panels.Limits) -> tuple[np.ndarray, np.ndarray]:
     """Returns heights and edges of a histogram between limits.
 
     Heights are in density over all of `x`, so that points beyond the limits count.
@@ -244,35 +242,35 @@ def plot_samples(
       >>> [ax.get_title() for ax in figure.axes]
       ['300 data points', '500 samples']
     """
-    event_size, sample = _targets.as_sampler(flow)
-    coordinates = _targets.pick_coordinates(coordinates, event_size)
+    event_size, sample = drawables.as_sampler(flow)
+    coordinates = drawables.pick_coordinates(coordinates, event_size)
     n = checks.positive_int(n, "n")
     clouds = []
     if data is not None:
-        points = _targets.as_data(data, flow, event_size)
-        clouds.append((points, f"{len(points):,} data points", _style.INK))
+        points = drawables.as_data(data, flow, event_size)
+        clouds.append((points, f"{len(points):,} data points", style.INK))
     samples = np.asarray(sample(n, seed=seed))
-    clouds.append((samples, f"{n:,} samples", _style.BLUE))
+    clouds.append((samples, f"{n:,} samples", style.BLUE))
 
     clouds = [(cloud[:, coordinates], *look) for cloud, *look in clouds]
     # The data choose what is shown; samples far off must not squash them.
-    limits = _panels.robust_limits(clouds[0][0])
-    cells = _style.new_grid(axes, 1, len(clouds), 3.4, len(clouds))
+    limits = panels.robust_limits(clouds[0][0])
+    cells = style.new_grid(axes, 1, len(clouds), 3.4, len(clouds))
     for ax, (cloud, text, color) in zip(cells, clouds, strict=True):
-        finite = cloud[_panels.finite_rows(cloud)]
+        finite = cloud[panels.finite_rows(cloud)]
         if len(finite) < len(cloud):
-            _panels.remark(ax, f"{len(cloud) - len(finite):,} not finite")
+            panels.remark(ax, f"{len(cloud) - len(finite):,} not finite")
         if event_size == 1:
-            _style.label(ax, "x", "density" if ax is cells[0] else "")
+            style.label(ax, "x", "density" if ax is cells[0] else "")
             heights, edges = histogram(finite[:, 0], limits[0])
             ax.stairs(heights, edges, fill=True, color=color, alpha=0.75, linewidth=0)
             ax.set_xlim(limits[0])
         else:
-            _panels.scatter(ax, finite, color)
-            _panels.set_limits(ax, limits)
+            panels.scatter(ax, finite, color)
+            panels.set_limits(ax, limits)
             if event_size > 2:
-                _style.label(ax, *(f"coordinate {i}" for i in coordinates))
-        _style.title(ax, text, 10)
+                style.label(ax, *(f"coordinate {i}" for i in coordinates))
+        style.title(ax, text, 10)
     if event_size == 1:
         top = max(ax.get_ylim()[1] for ax in cells)
         for ax in cells:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
 from tfp_flows._core import checks
-from tfp_flows.plotting import _panels, _style, _targets
+from tfp_flows.plotting import drawables, panels, style
 
 __all__ = ["plot_images"]
 
@@ -65,9 +65,7 @@ def plot_images(
     columns = columns or math.ceil(math.sqrt(count * shape[0] / shape[1]))
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    low, high = (
-        _limits_of(images) if limits is None else _panels.as_limits(limits, 1)[0]
-    )
+    low, high = _limits_of(images) if limits is None else panels.as_limits(limits, 1)[0]
 
     # Pixels are drawn larger where they are few, so that gaps may be narrow.
     scale = math.ceil(_LEAST_SIDE / max(shape[:2]))
@@ -79,14 +77,14 @@ def plot_images(
         shares = np.clip((image - low) / (high - low), 0.0, 1.0)
         colors = np.broadcast_to(shares.reshape(*shape[:2], -1), (*shape[:2], 3))
         is_finite = np.isfinite(colors).all(-1, keepdims=True)
-        colors = np.where(is_finite, colors, to_rgb(_style.VERMILION))
+        colors = np.where(is_finite, colors, to_rgb(style.VERMILION))
         colors = colors.repeat(scale, 0).repeat(scale, 1)
         sheet[top : top + size[0], left : left + size[1]] = colors
 
-    ax = _style.new_axes(ax, 5.0, 0.4 + 5.0 * sheet.shape[0] / sheet.shape[1])
+    ax = style.new_axes(ax, 5.0, 0.4 + 5.0 * sheet.shape[0] / sheet.shape[1])
     ax.imshow(sheet, interpolation="nearest", aspect="equal")
     ax.axis("off")
-    _style.title(ax, text)
+    style.title(ax, text)
     return ax
 
 
@@ -120,7 +118,7 @@ def _as_images(
         of = f" of {total:,}" if len(points) < total else ""
         text = f"{len(points)}{of} images of {kind}"
     else:
-        event_size, sample = _targets.as_sampler(source)
+        event_size, sample = drawables.as_sampler(source)
         if event_size != pixels:
             raise ValueError(
                 f"`shape` must have as many pixels as a point has coordinates, "
@@ -131,7 +129,7 @@ def _as_images(
     return points.reshape(-1, *shape), text
 
 
-def _limits_of(images: np.ndarray) -> _panels.Limits:
+def _limits_of(images: np.ndarray) -> panels.Limits:
     finite = images[np.isfinite(images)]
     if not finite.size:
         return 0.0, 1.0

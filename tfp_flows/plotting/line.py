@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from tfp_flows._core.conditioning import Invert
 from tfp_flows.bijectors import MixtureCDF
 from tfp_flows.flow import Flow
-from tfp_flows.plotting import _panels, _style, _targets
+from tfp_flows.plotting import drawables, panels, style
 from tfp_flows.plotting.densities import plot_density
 from tfp_flows.plotting.transformation import draw_map, points_of_line
 
@@ -59,21 +59,21 @@ def plot_line(
       ['base: MultivariateNormalDiag', 'the map', 'density']
     """
     line = points_of_line("plot_line", flow, data, context, n, seed)
-    base, curve, density = _style.new_grid(axes, 1, 3, 3.4, 3)
+    base, curve, density = style.new_grid(axes, 1, 3, 3.4, 3)
 
-    z_grid = _panels.centers(line.z_limits, _RESOLUTION)
-    height = _targets.exp_log_prob(
+    z_grid = panels.centers(line.z_limits, _RESOLUTION)
+    height = drawables.exp_log_prob(
         line.base.distribution.log_prob, z_grid[:, None].astype(flow.dtype)
     )
-    top = _panels.curve(base, z_grid, height, _style.VERMILION, "#f8dccb")
-    _panels.rug(base, line.z[_panels.finite_rows(line.z), 0])
+    top = panels.curve(base, z_grid, height, style.VERMILION, "#f8dccb")
+    panels.rug(base, line.z[panels.finite_rows(line.z), 0])
     base.set_xlim(line.z_limits)
     base.set_ylim(0.0, top)
-    _style.label(base, "z, base", "density")
-    _style.title(base, f"base: {line.base.name}", 10)
+    style.label(base, "z, base", "density")
+    style.title(base, f"base: {line.base.name}", 10)
 
     draw_map(curve, line)
-    _style.title(curve, "the map", 10)
+    style.title(curve, "the map", 10)
 
     plot_density(
         line.distribution,
@@ -82,8 +82,8 @@ def plot_line(
         limits=line.x_limits,
         ax=density,
     )
-    _style.label(density, "x, data", "density")
-    _style.title(density, "density", 10)
+    style.label(density, "x, data", "density")
+    style.title(density, "density", 10)
     return base.figure
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tfp_flows._core import checks
-from tfp_flows.plotting import _panels, _style, _targets
+from tfp_flows.plotting import drawables, panels, style
 from tfp_flows.plotting.densities import histogram
 
 __all__ = ["plot_marginals", "plot_pairs"]
@@ -23,7 +23,7 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _MIDDLE_HALF = 1.349  # of a standard normal, from quartile to quartile
 
 # Of the middle nine tenths and of the middle half.
-_GREYS, _BLUES = ("#c9c9c9", "#7d7d7d"), ("#a9d0ea", _style.BLUE)
+_GREYS, _BLUES = ("#c9c9c9", "#7d7d7d"), ("#a9d0ea", style.BLUE)
 
 
 def plot_pairs(
@@ -68,16 +68,16 @@ def plot_pairs(
       >>> len(figure.axes), figure.axes[3].get_ylabel()
       (9, 'coordinate 1')
     """
-    event_size, sample = _targets.as_sampler(flow)
+    event_size, sample = drawables.as_sampler(flow)
     labels = _labels(data, names, event_size)
-    picked = _targets.choose(coordinates, event_size, _MOST_PAIRED)
+    picked = drawables.choose(coordinates, event_size, _MOST_PAIRED)
     samples, points = _clouds(flow, event_size, sample, data, n, seed)
     samples = samples[:, picked]
     points = None if points is None else points[:, picked]
-    limits = _panels.robust_limits(samples if points is None else points)
+    limits = panels.robust_limits(samples if points is None else points)
     k = len(picked)
     panel = max(1.7, 4.0 / k)
-    cells = np.array(_style.new_grid(axes, k, k, panel, k * k), object).reshape(k, k)
+    cells = np.array(style.new_grid(axes, k, k, panel, k * k), object).reshape(k, k)
     below, above = (samples, None) if points is None else (points, samples)
     for i in range(k):
         for j in range(k):
@@ -85,8 +85,8 @@ def plot_pairs(
             if i == j:
                 _draw_histograms(ax, samples[:, i], points, i, limits[i])
             elif (cloud := below if i > j else above) is not None:
-                color = _style.INK if cloud is points else _style.BLUE
-                _panels.scatter(ax, cloud[:n, pair], color, 3.0)
+                color = style.INK if cloud is points else style.BLUE
+                panels.scatter(ax, cloud[:n, pair], color, 3.0)
                 ax.set_xlim(limits[j])
                 ax.set_ylim(limits[i])
             elif axes is None:
@@ -94,7 +94,7 @@ def plot_pairs(
             ax.set_box_aspect(1)
             is_left, is_foot = j == 0, i == k - 1
             ax.tick_params(labelleft=is_left and i > 0, labelbottom=is_foot)
-            _style.label(
+            style.label(
                 ax,
                 labels[picked[j]] if is_foot else "",
                 labels[picked[i]] if is_left else "",
@@ -150,9 +150,9 @@ def plot_marginals(
       >>> len(figure.axes)  # 32 coordinates in each
       2
     """
-    event_size, sample = _targets.as_sampler(flow)
+    event_size, sample = drawables.as_sampler(flow)
     named = _names(data, names, event_size)
-    picked = _targets.choose(coordinates, event_size, _MOST_BARS)
+    picked = drawables.choose(coordinates, event_size, _MOST_BARS)
     samples, points = _clouds(flow, event_size, sample, data, n, seed)
     samples = samples[:, picked]
     points = None if points is None else points[:, picked]
@@ -161,13 +161,13 @@ def plot_marginals(
         labels = named or _labels(data, names, event_size)
         columns = min(count, 4)
         rows, panel = math.ceil(count / columns), max(2.2, 4.0 / columns)
-        cells = _style.new_grid(axes, rows, columns, panel, count)
-        limits = _panels.robust_limits(samples if points is None else points)
+        cells = style.new_grid(axes, rows, columns, panel, count)
+        limits = panels.robust_limits(samples if points is None else points)
         for i, ax in enumerate(cells):
             top = _draw_histograms(ax, samples[:, i], points, i, limits[i])
             _draw_lying_bands(ax, samples[:, i], points, i, top)
             ax.set_box_aspect(0.8)
-            _style.label(ax, labels[picked[i]], size=8)
+            style.label(ax, labels[picked[i]], size=8)
     else:
         labels = named or [str(i) for i in range(event_size)]
         rows = math.ceil(count / _BARS_A_ROW)
@@ -188,7 +188,7 @@ def _labels(data: Any, names: Any, event_size: int) -> list[str]:
 
 def _names(data: Any, names: Any, event_size: int) -> list[str] | None:
     """Returns what the user calls the coordinates, long names shortened, or None."""
-    names = _targets.coordinate_names(data, names, event_size)
+    names = drawables.coordinate_names(data, names, event_size)
     return names and [
         name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
         for name in names
@@ -202,11 +202,11 @@ def _clouds(
     n = checks.positive_int(n, "n")
     points = None
     if data is not None:
-        points = np.asarray(_targets.as_data(data, flow, event_size), np.float64)
+        points = np.asarray(drawables.as_data(data, flow, event_size), np.float64)
         # The first of a sorted table would not stand for all.
         points = np.random.default_rng(seed).permutation(points)
     samples = np.asarray(sample(n, seed=seed), np.float64).reshape(n, event_size)
-    samples = samples[_panels.finite_rows(samples)]
+    samples = samples[panels.finite_rows(samples)]
     if not len(samples):
         raise ValueError(
             f"`flow` must have finite samples. Received none among {n:,}. Remedy: "
@@ -220,7 +220,7 @@ def _draw_histograms(
     samples: np.ndarray,
     points: np.ndarray | None,
     i: int,
-    limits: _panels.Limits,
+    limits: panels.Limits,
 ) -> float:
     """Draws both histograms of one coordinate and returns the top of the axes."""
     tops = []
@@ -230,7 +230,7 @@ def _draw_histograms(
         tops.append(heights.max())
     heights, edges = histogram(samples, limits)
     ax.stairs(
-        heights, edges, color=_style.BLUE, linewidth=1.2, label="samples", zorder=2
+        heights, edges, color=style.BLUE, linewidth=1.2, label="samples", zorder=2
     )
     tops.append(heights.max())
     top = 1.1 * max(tops) or 1.0
@@ -258,9 +258,9 @@ def _draw_lying_bands(
 
 def _bar_rows(axes: Any, rows: int) -> list[Axes]:
     if axes is not None:
-        return _style.new_grid(axes, rows, 1, 0.0, rows)
-    figure = _style.new_figure(9.0, 2.1 * rows + 0.4)
-    return [_style.dress(ax) for ax in figure.subplots(rows, 1, squeeze=False).ravel()]
+        return style.new_grid(axes, rows, 1, 0.0, rows)
+    figure = style.new_figure(9.0, 2.1 * rows + 0.4)
+    return [style.dress(ax) for ax in figure.subplots(rows, 1, squeeze=False).ravel()]
 
 
 def _draw_standing_bands(
@@ -294,10 +294,10 @@ def _draw_standing_bands(
             ax.hlines(q[2], x - 0.45 * width, x + 0.45 * width, color="white", zorder=3)
         ax.set_xlim(-0.6, a_row - 0.4)
         ax.set_ylim(low, high)
-        ax.axhline(0.0, color=_style.MUTED, linewidth=0.6, zorder=1)
+        ax.axhline(0.0, color=style.MUTED, linewidth=0.6, zorder=1)
         is_long = max(map(len, labels)) > 3
         ax.set_xticks(at, labels[which], rotation=90 if is_long else 0)
-        _style.label(ax, y="from the median, in spreads", size=8)
+        style.label(ax, y="from the median, in spreads", size=8)
 
 
 def _units(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -316,7 +316,7 @@ def _counts(samples: np.ndarray, points: np.ndarray | None) -> list[str]:
 
 def _explain(figure: Figure, text: str, count: int, event_size: int) -> None:
     """Writes which colour is what, and how many coordinates are left out."""
-    look = {"fontsize": 8, "color": _style.INK, "fontfamily": _style.FONT}
+    look = {"fontsize": 8, "color": style.INK, "fontfamily": style.FONT}
     lines = text.count("\n") + 1 + (count < event_size)
     figure.set_figheight(figure.get_figheight() + 0.2 * lines)
     figure.suptitle(text, **look)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from tfp_flows._core import checks
 from tfp_flows.flow import Flow
-from tfp_flows.plotting import _panels, _style, _targets
+from tfp_flows.plotting import drawables, panels, style
 from tfp_flows.plotting.densities import histogram
 from tfp_flows.plotting.stages import draw_line, draw_plane, stage_title
 
@@ -63,41 +63,41 @@ def plot_stage(
       >>> ax.get_title()
       'f₂∘f₁(z)\\nScale'
     """
-    _targets.as_flow(flow)
-    stage = _targets.pick_stage(stage, 0, len(flow.bijectors))
-    coordinates = _targets.pick_coordinates(coordinates, flow.event_size)
+    drawables.as_flow(flow)
+    stage = drawables.pick_stage(stage, 0, len(flow.bijectors))
+    coordinates = drawables.pick_coordinates(coordinates, flow.event_size)
     resolution = checks.positive_int(resolution, "resolution")
     stages = flow.stages(n, seed=seed, context=context)
     start, cloud = (
         np.asarray(stages[k].samples, np.float64)[:, coordinates] for k in (0, stage)
     )
-    limits = _panels.robust_limits(cloud)
+    limits = panels.robust_limits(cloud)
     density = None
     if flow.event_size <= 2:
         is_line = flow.event_size == 1
-        grid = _panels.grid(limits, _LINE_RESOLUTION if is_line else resolution)
+        grid = panels.grid(limits, _LINE_RESOLUTION if is_line else resolution)
         places = grid[:, np.argsort(coordinates)].astype(flow.dtype)
-        density = _targets.exp_log_prob(stages[stage].distribution.log_prob, places)
-    ax = _style.new_axes(ax, 5.4, 5.4 if len(coordinates) == 2 else 4.4)
-    colors = _style.base_colors(start)
+        density = drawables.exp_log_prob(stages[stage].distribution.log_prob, places)
+    ax = style.new_axes(ax, 5.4, 5.4 if len(coordinates) == 2 else 4.4)
+    colors = style.base_colors(start)
     draw = draw_line if len(coordinates) == 1 else draw_plane
     draw(ax, cloud, colors, density, limits)
-    finite = cloud[_panels.finite_rows(cloud)]
+    finite = cloud[panels.finite_rows(cloud)]
     if len(finite) < len(cloud):
-        _panels.remark(ax, f"{len(cloud) - len(finite):,} of {n:,} not finite")
+        panels.remark(ax, f"{len(cloud) - len(finite):,} of {n:,} not finite")
     if len(coordinates) == 1:
-        _style.title(ax, stage_title(stages[stage], range(stage)), 10)
-        _style.label(ax, "x", "density")
+        style.title(ax, stage_title(stages[stage], range(stage)), 10)
+        style.label(ax, "x", "density")
         return ax
     if flow.event_size > 2:
-        _style.label(ax, *(f"coordinate {i} of {flow.event_size}" for i in coordinates))
+        style.label(ax, *(f"coordinate {i} of {flow.event_size}" for i in coordinates))
     _draw_margins(ax, finite, limits)
-    _style.title(ax, stage_title(stages[stage], range(stage)), 10)
+    style.title(ax, stage_title(stages[stage], range(stage)), 10)
     ax.title.set_position((0.5, 1.2))  # above the margin
     return ax
 
 
-def _draw_margins(ax: Axes, points: np.ndarray, limits: list[_panels.Limits]) -> None:
+def _draw_margins(ax: Axes, points: np.ndarray, limits: list[panels.Limits]) -> None:
     above = ax.inset_axes([0, 1.02, 1, 0.16], sharex=ax)
     right = ax.inset_axes([1.02, 0, 0.16, 1], sharey=ax)
     sides = ((above, "vertical"), (right, "horizontal"))
@@ -108,7 +108,7 @@ def _draw_margins(ax: Axes, points: np.ndarray, limits: list[_panels.Limits]) ->
         heights, edges = histogram(points[:, i], limits[i])
         look = {"orientation": orientation, "color": "#cfe3f1", "zorder": 1}
         margin.stairs(heights, edges, fill=True, **look)
-        look = {"orientation": orientation, "color": _style.BLUE, "zorder": 2}
+        look = {"orientation": orientation, "color": style.BLUE, "zorder": 2}
         margin.stairs(heights, edges, linewidth=1.0, **look)
         reach = (0.0, 1.1 * heights.max() or 1.0)
         margin.set_ylim(reach) if i == 0 else margin.set_xlim(reach)

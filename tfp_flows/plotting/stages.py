@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from tfp_flows._core import checks
 from tfp_flows.flow.composition import random_orders
 from tfp_flows.flow.flow import Flow, Stage
-from tfp_flows.plotting import _panels, _style, _targets
+from tfp_flows.plotting import drawables, panels, style
 
 __all__ = ["plot_orders", "plot_stages"]
 
@@ -84,7 +84,7 @@ def plot_stages(
         resolution = 160 if count <= 9 else 100
     columns = min(columns or columns_for(count), count)
     panel = 2.2 if count <= 12 else 1.9
-    cells = _style.new_grid(axes, math.ceil(count / columns), columns, panel, count)
+    cells = style.new_grid(axes, math.ceil(count / columns), columns, panel, count)
     order = range(count - 1)
     _draw_row(cells, stages, order, show, share_limits, coordinates, resolution)
     return _finished(cells, flow, coordinates, axes)
@@ -150,9 +150,7 @@ def plot_orders(
         )
     flows = [flow.reordered(order) for order in orders]
     panel, title_size = (1.9, 9) if count < 8 else (1.6, 8)
-    cells = _style.new_grid(
-        axes, len(flows), count + 1, panel, len(flows) * (count + 1)
-    )
+    cells = style.new_grid(axes, len(flows), count + 1, panel, len(flows) * (count + 1))
     for row, (order, other) in enumerate(zip(orders, flows, strict=True)):
         start = row * (count + 1)
         row_cells = cells[start : start + count + 1]
@@ -167,13 +165,13 @@ def plot_orders(
             resolution,
             title_size,
         )
-        _style.label(row_cells[0], y=order_label(order), size=9)
+        style.label(row_cells[0], y=order_label(order), size=9)
     return _finished(cells, flow, coordinates, axes)
 
 
 def _check(flow: Any, show: str, coordinates: Any, resolution: Any) -> list[int]:
     """Returns the coordinates to draw, once all options are right."""
-    _targets.as_flow(flow)
+    drawables.as_flow(flow)
     checks.pick(show, _SHOW, "`show`")
     if resolution is not None:
         checks.positive_int(resolution, "resolution")
@@ -182,7 +180,7 @@ def _check(flow: Any, show: str, coordinates: Any, resolution: Any) -> list[int]
             '`show="density"` needs points of 1 or 2 coordinates: the density of two '
             f'of {flow.event_size} has no closed form. Remedy: `show="samples"`.'
         )
-    return _targets.pick_coordinates(coordinates, flow.event_size)
+    return drawables.pick_coordinates(coordinates, flow.event_size)
 
 
 def composed(order: Sequence[int]) -> str:
@@ -216,22 +214,22 @@ def _draw_row(
     title_size: float = 9,
 ) -> None:
     clouds = [np.asarray(stage.samples)[:, coordinates] for stage in stages]
-    colors = _style.base_colors(clouds[0]) if show != "density" else None
-    limits = _panels.limits_of_each(clouds, share_limits)
+    colors = style.base_colors(clouds[0]) if show != "density" else None
+    limits = panels.limits_of_each(clouds, share_limits)
     densities = [None] * len(stages)
     if show != "samples" and stages[0].samples.shape[-1] <= 2:
         resolution = resolution if len(coordinates) == 2 else _LINE_RESOLUTION
-        grids = [_panels.grid(pairs, resolution) for pairs in limits]
+        grids = [panels.grid(pairs, resolution) for pairs in limits]
         # Column i of a grid is the point's coordinate coordinates[i].
         places = [grid[:, np.argsort(coordinates)] for grid in grids]
-        densities = _targets.stage_densities(stages, places)
+        densities = drawables.stage_densities(stages, places)
     draw = draw_line if len(coordinates) == 1 else draw_plane
     for k, ax in enumerate(cells):
         draw(ax, clouds[k], colors, densities[k], limits[k])
-        lost = int((~_panels.finite_rows(clouds[k])).sum())
+        lost = int((~panels.finite_rows(clouds[k])).sum())
         if lost:
-            _panels.remark(ax, f"{lost:,} of {len(clouds[k]):,} not finite")
-        _style.title(ax, stage_title(stages[k], order[:k]), title_size)
+            panels.remark(ax, f"{lost:,} of {len(clouds[k]):,} not finite")
+        style.title(ax, stage_title(stages[k], order[:k]), title_size)
 
 
 def draw_plane(
@@ -239,17 +237,17 @@ def draw_plane(
     cloud: np.ndarray,
     colors: np.ndarray | None,
     density: np.ndarray | None,
-    limits: list[_panels.Limits],
+    limits: list[panels.Limits],
 ) -> None:
     """Draws a stage over a plane: its density and points, where there are any."""
     if density is not None:
-        cmap = _style.HEAT if colors is None else _style.SHADES
+        cmap = style.HEAT if colors is None else style.SHADES
         side = math.isqrt(len(density))
-        _panels.shade(ax, density.reshape(side, side), limits, cmap)
+        panels.shade(ax, density.reshape(side, side), limits, cmap)
     if colors is not None:
-        finite = _panels.finite_rows(cloud)
-        _panels.scatter(ax, cloud[finite], colors[finite])
-    _panels.set_limits(ax, limits)
+        finite = panels.finite_rows(cloud)
+        panels.scatter(ax, cloud[finite], colors[finite])
+    panels.set_limits(ax, limits)
 
 
 def draw_line(
@@ -257,14 +255,14 @@ def draw_line(
     cloud: np.ndarray,
     colors: np.ndarray | None,
     density: np.ndarray | None,
-    limits: list[_panels.Limits],
+    limits: list[panels.Limits],
 ) -> None:
     """Draws a stage over a line: its density and points, where there are any."""
     bottom, top = 0.0, 1.0
     if density is not None:
-        top = _panels.curve(ax, _panels.centers(limits[0], len(density)), density)
+        top = panels.curve(ax, panels.centers(limits[0], len(density)), density)
     if colors is not None:
-        finite = _panels.finite_rows(cloud)
+        finite = panels.finite_rows(cloud)
         bottom = -0.14 * top
         ax.scatter(
             cloud[finite, 0],
@@ -303,8 +301,8 @@ def _finished(
             f"coordinates {coordinates[0]} and {coordinates[1]} of {flow.event_size}; "
             "samples only, as marginal densities have no closed form",
             fontsize=8,
-            color=_style.INK,
-            fontfamily=_style.FONT,
+            color=style.INK,
+            fontfamily=style.FONT,
         )
     return figure
 

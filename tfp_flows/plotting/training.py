@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from tfp_flows.plotting import _style
+from tfp_flows.plotting import style
 
 __all__ = ["plot_history"]
 
@@ -41,10 +41,10 @@ def plot_history(
     lines = _lines_of(history)
     if entropy is not None and not np.isfinite(entropy):
         raise ValueError(f"`entropy` must be a finite number. Received: {entropy!r}.")
-    ax = _style.new_axes(ax, 6.0, 3.6)
+    ax = style.new_axes(ax, 6.0, 3.6)
     labels = []
     for (name, values), color in zip(
-        lines.items(), (_style.BLUE, _style.VERMILION), strict=False
+        lines.items(), (style.BLUE, style.VERMILION), strict=False
     ):
         epochs = np.arange(1, len(values) + 1)
         marker = "o" if len(values) == 1 else None  # one epoch makes no line
@@ -53,14 +53,14 @@ def plot_history(
         if len(finite):
             labels.append((finite[-1], f"{name}\n{finite[-1]:.4g}", color))
     if entropy is not None:
-        ax.axhline(entropy, color=_style.INK, linewidth=1.0, linestyle=(0, (5, 3)))
-        labels.append((float(entropy), f"entropy\n{entropy:.4g}", _style.INK))
+        ax.axhline(entropy, color=style.INK, linewidth=1.0, linestyle=(0, (5, 3)))
+        labels.append((float(entropy), f"entropy\n{entropy:.4g}", style.INK))
     longest = max(map(len, lines.values()))
     ax.set_xlim(1 if longest > 1 else 0.5, max(longest, 1.5))
     ax.set_ylim(_limits(lines, entropy))
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-    _style.label(ax, "epoch", "mean of -log_prob (nats)")
-    _style.label_lines(ax, labels)
+    style.label(ax, "epoch", "mean of -log_prob (nats)")
+    style.label_lines(ax, labels)
     return ax
 
 

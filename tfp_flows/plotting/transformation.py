@@ -8,7 +8,7 @@ import tensorflow_probability as tfp
 from matplotlib.axes import Axes
 
 from tfp_flows.flow.flow import Flow, Stage
-from tfp_flows.plotting import _panels, _style, _targets
+from tfp_flows.plotting import drawables, panels, style
 from tfp_flows.plotting.densities import histogram
 
 __all__ = ["plot_transformation"]
@@ -62,27 +62,27 @@ def plot_transformation(
     """
     line = points_of_line("plot_transformation", flow, data, context, n, seed)
     distribution, data = line.distribution, line.data
-    ax = _style.new_axes(ax, 5.2, 5.2)
+    ax = style.new_axes(ax, 5.2, 5.2)
     draw_map(ax, line)
-    x_grid = _panels.centers(line.x_limits, _RESOLUTION)
+    x_grid = panels.centers(line.x_limits, _RESOLUTION)
     x_points = tf.constant(x_grid[:, None], flow.dtype)
 
     above = ax.inset_axes([0, 1.03, 1, 0.24], sharex=ax)
-    x_density = _targets.exp_log_prob(distribution.log_prob, x_points)
-    top = _panels.curve(above, x_grid, x_density, _style.BLUE, "#cfe3f1")
+    x_density = drawables.exp_log_prob(distribution.log_prob, x_points)
+    top = panels.curve(above, x_grid, x_density, style.BLUE, "#cfe3f1")
     if data is not None:
         heights, edges = histogram(data[:, 0], line.x_limits)
-        above.stairs(heights, edges, color=_style.MUTED, linewidth=1.0, zorder=2)
+        above.stairs(heights, edges, color=style.MUTED, linewidth=1.0, zorder=2)
         top = max(top, 1.05 * heights.max())
-        _panels.rug(above, data[:, 0])
+        panels.rug(above, data[:, 0])
     above.set_ylim(0, top)
 
     right = ax.inset_axes([1.03, 0, 0.24, 1], sharey=ax)
-    z_grid = _panels.centers(line.z_limits, _RESOLUTION)
-    z_density = _targets.exp_log_prob(
+    z_grid = panels.centers(line.z_limits, _RESOLUTION)
+    z_density = drawables.exp_log_prob(
         line.base.distribution.log_prob, z_grid[:, None].astype(flow.dtype)
     )
-    right.plot(z_density, z_grid, color=_style.VERMILION, linewidth=1.2)
+    right.plot(z_density, z_grid, color=style.VERMILION, linewidth=1.2)
     right.fill_betweenx(z_grid, 0, z_density, color="#f8dccb", linewidth=0)
     right.set_xlim(0, 1.1 * np.nanmax(z_density, initial=0.0) or 1.0)
     for margin in (above, right):
@@ -107,40 +107,40 @@ class Line(NamedTuple):
     data: np.ndarray | None
     z: np.ndarray
     x: np.ndarray
-    z_limits: _panels.Limits
-    x_limits: _panels.Limits
+    z_limits: panels.Limits
+    x_limits: panels.Limits
 
 
 def points_of_line(
     caller: str, flow: Flow, data: Any, context: Any, n: int, seed: int
 ) -> Line:
     """Returns what `caller` draws of a flow, once it is what can be drawn."""
-    _targets.as_flow(flow)
+    drawables.as_flow(flow)
     if flow.event_size != 1:
         raise ValueError(
             f"`{caller}` needs a flow of 1 coordinate. Received one of "
             f"{flow.event_size}. Remedy: plot_stages(flow) draws every stage of it."
         )
     if data is not None:
-        data = _targets.as_data(data, flow, 1)
+        data = drawables.as_data(data, flow, 1)
     stages = flow.stages(n, seed=seed, context=context)
     distribution = flow.distribution if context is None else flow.given(context)
     z, x = (np.asarray(stage.samples, np.float64) for stage in (stages[0], stages[-1]))
-    (z_limits,) = _panels.robust_limits(z)
-    (x_limits,) = _panels.robust_limits(x if data is None else data)
+    (z_limits,) = panels.robust_limits(z)
+    (x_limits,) = panels.robust_limits(x if data is None else data)
     return Line(stages[0], stages[-1], distribution, data, z, x, z_limits, x_limits)
 
 
 def draw_map(ax: Axes, line: Line) -> None:
     """Draws z over x as a curve, with the deciles."""
-    x_grid = _panels.centers(line.x_limits, _RESOLUTION)
+    x_grid = panels.centers(line.x_limits, _RESOLUTION)
     points = tf.constant(x_grid[:, None], line.distribution.dtype)
     z_curve = np.asarray(line.distribution.bijector.inverse(points), np.float64)
-    ax.plot(x_grid, z_curve[:, 0], color=_style.BLUE, linewidth=1.8, zorder=3)
+    ax.plot(x_grid, z_curve[:, 0], color=style.BLUE, linewidth=1.8, zorder=3)
     _draw_deciles(ax, line.z, line.x)
     ax.set_xlim(line.x_limits)
     ax.set_ylim(line.z_limits)
-    _style.label(ax, "x, data", "z, base")
+    style.label(ax, "x, data", "z, base")
 
 
 def _draw_deciles(ax: Axes, z: np.ndarray, x: np.ndarray) -> None:
@@ -155,7 +155,7 @@ def _draw_deciles(ax: Axes, z: np.ndarray, x: np.ndarray) -> None:
         ax.plot(
             [x[i, 0], x[i, 0], _FAR],
             [_FAR, z[i, 0], z[i, 0]],
-            color=_style.MUTED,
+            color=style.MUTED,
             linewidth=0.6,
             zorder=1,
         )

@@ -10,7 +10,14 @@ from matplotlib.figure import Figure
 
 from tfp_flows._core import checks
 from tfp_flows.flow import Flow
-from tfp_flows.plotting import _maps, _panels, _style, _targets
+from tfp_flows.plotting import drawables, panels, style
+from tfp_flows.plotting.drawn_bijector import (
+    Map,
+    as_map,
+    input_limits,
+    middle_of,
+    scouts_of,
+)
 
 __all__ = ["plot_log_det", "plot_warp"]
 
@@ -87,18 +94,18 @@ def plot_warp(
     lines = checks.positive_int(lines, "lines")
     if lines < 2:
         raise ValueError(f"`lines` must be at least 2. Received: {lines}.")
-    picture = _maps.as_map(flow, stage, context, limits, seed)
-    picked = _targets.pick_coordinates(coordinates, picture.event_size)
-    box = _maps.input_limits(picture, limits)
-    middle = _maps.middle_of(picture, box, at)
+    picture = as_map(flow, stage, context, limits, seed)
+    picked = drawables.pick_coordinates(coordinates, picture.event_size)
+    box = input_limits(picture, limits)
+    middle = middle_of(picture, box, at)
     if picture.event_size == 1:
-        (ax,) = _style.new_grid(axes, 1, 1, 4.4, 1)
+        (ax,) = style.new_grid(axes, 1, 1, 4.4, 1)
         _draw_curve(ax, picture, box[0], lines)
         return ax.figure
     plane = [box[i] for i in picked]
-    scouts = _maps.scouts_of(picture, picked, plane, middle)
-    after = _panels.robust_limits(picture.forward(scouts)[:, picked])
-    cells = _style.new_grid(axes, 1, 2, 3.6, 2)
+    scouts = scouts_of(picture, picked, plane, middle)
+    after = panels.robust_limits(picture.forward(scouts)[:, picked])
+    cells = style.new_grid(axes, 1, 2, 3.6, 2)
     reach = [_FAR * (high - low) for low, high in after]
     for z, look in _shapes(plane, lines):
         points = np.tile(middle, (len(z), 1))
@@ -109,8 +116,8 @@ def plot_warp(
         cells[1].plot(*x.T, **look)
     before = [tuple(_BORDER @ pair) for pair in plane]
     for ax, text, shown in zip(cells, picture.titles, (before, after), strict=True):
-        _panels.set_limits(ax, shown)
-        _style.title(ax, text)
+        panels.set_limits(ax, shown)
+        style.title(ax, text)
     _note(cells, picture, picked, axes)
     return cells[0].figure
 
@@ -158,59 +165,59 @@ def plot_log_det(
     """
     if resolution is not None:
         resolution = checks.positive_int(resolution, "resolution")
-    picture = _maps.as_map(flow, stage, context, limits, seed)
-    picked = _targets.pick_coordinates(coordinates, picture.event_size)
-    box = _maps.input_limits(picture, limits)
-    middle = _maps.middle_of(picture, box, at)
+    picture = as_map(flow, stage, context, limits, seed)
+    picked = drawables.pick_coordinates(coordinates, picture.event_size)
+    box = input_limits(picture, limits)
+    middle = middle_of(picture, box, at)
     is_new = ax is None
-    ax = _style.new_axes(ax, 4.8, 4.0)
+    ax = style.new_axes(ax, 4.8, 4.0)
     if picture.event_size == 1:
         _draw_log_det_line(ax, picture, box[0], resolution or 500)
     else:
         resolution = resolution or 200
         plane = [box[i] for i in picked]
-        z = _panels.grid(plane, resolution)
+        z = panels.grid(plane, resolution)
         points = np.tile(middle, (len(z), 1))
         points[:, picked] = z
         values = picture.log_det(points).reshape(resolution, resolution)
-        scouts = picture.log_det(_maps.scouts_of(picture, picked, plane, middle))
+        scouts = picture.log_det(scouts_of(picture, picked, plane, middle))
         norm = _norm(scouts, values)
-        image = _panels.shade(ax, values, plane, _style.DIVERGING, norm)
+        image = panels.shade(ax, values, plane, style.DIVERGING, norm)
         beyond = np.nanmax(np.abs(values), initial=0.0) > norm.vmax
         bar = ax.figure.colorbar(image, ax=ax, extend="both" if beyond else "neither")
         bar.set_label(
             "log|det ∂x/∂z| (nats)",
             fontsize=8,
-            color=_style.INK,
-            fontfamily=_style.FONT,
+            color=style.INK,
+            fontfamily=style.FONT,
         )
-        bar.ax.tick_params(labelsize=7, labelcolor=_style.INK, color=_style.MUTED)
+        bar.ax.tick_params(labelsize=7, labelcolor=style.INK, color=style.MUTED)
         bar.outline.set_visible(False)
-        _panels.set_limits(ax, plane)
+        panels.set_limits(ax, plane)
         if np.nanmax(np.abs(values), initial=0.0) < _LEAST_LOG_DET:
-            _panels.remark(ax, f"volume is kept, to {_LEAST_LOG_DET} nats")
+            panels.remark(ax, f"volume is kept, to {_LEAST_LOG_DET} nats")
         names = [f"coordinate {i}" for i in picked]
-        _style.label(ax, *(f"{picture.axis_names[0]}, {name}" for name in names))
-    _style.title(ax, picture.titles[1])
+        style.label(ax, *(f"{picture.axis_names[0]}, {name}" for name in names))
+    style.title(ax, picture.titles[1])
     if is_new:
         _note([ax], picture, picked, None)
     return ax
 
 
 def _around(
-    limits: list[_panels.Limits], reach: list[float]
+    limits: list[panels.Limits], reach: list[float]
 ) -> tuple[np.ndarray, np.ndarray]:
     low, high = np.transpose(limits)
     return low - reach, high + reach
 
 
-def _shapes(limits: list[_panels.Limits], lines: int) -> list[tuple[np.ndarray, dict]]:
+def _shapes(limits: list[panels.Limits], lines: int) -> list[tuple[np.ndarray, dict]]:
     """Returns the points of each line and circle, `(m, 2)`, and how it looks."""
     (low0, high0), (low1, high1) = limits
     shapes = []
     shares = np.linspace(0.0, 1.0, lines)
     along = np.linspace(0.0, 1.0, _ALONG)
-    for color, across in ((_style.BLUE, 0), (_style.VERMILION, 1)):
+    for color, across in ((style.BLUE, 0), (style.VERMILION, 1)):
         for share in shares:
             places = [along, along]
             places[across] = np.full(_ALONG, share)
@@ -226,7 +233,7 @@ def _shapes(limits: list[_panels.Limits], lines: int) -> list[tuple[np.ndarray, 
     for i in range(1, _CIRCLES + 1):
         ring = np.stack([np.cos(angle), np.sin(angle)], -1)
         z = middle + i / _CIRCLES * half * ring
-        shapes.append((z, {"color": _style.INK, "linewidth": 1.3, "zorder": 3}))
+        shapes.append((z, {"color": style.INK, "linewidth": 1.3, "zorder": 3}))
     return shapes
 
 
@@ -238,48 +245,46 @@ def _shade(color: str, share: float) -> tuple[float, ...]:
     return tuple(rgb * (1 - (share - 0.5) * 1.1))
 
 
-def _draw_curve(
-    ax: Axes, picture: _maps.Map, limits: _panels.Limits, lines: int
-) -> None:
-    z = _panels.centers(limits, _ALONG)
+def _draw_curve(ax: Axes, picture: Map, limits: panels.Limits, lines: int) -> None:
+    z = panels.centers(limits, _ALONG)
     x = picture.forward(z[:, None])[:, 0]
-    scouts = _maps.scouts_of(picture, [0], [limits], np.zeros(1))
-    (shown,) = _panels.robust_limits(picture.forward(scouts))
-    ax.plot(z, x, color=_style.BLUE, linewidth=1.8, zorder=3)
+    scouts = scouts_of(picture, [0], [limits], np.zeros(1))
+    (shown,) = panels.robust_limits(picture.forward(scouts))
+    ax.plot(z, x, color=style.BLUE, linewidth=1.8, zorder=3)
     marks = np.linspace(*limits, lines + 2)[1:-1]
     heights = picture.forward(marks[:, None])[:, 0]
     for mark, height in zip(marks, heights, strict=True):
         ax.plot(
             [mark, mark, limits[0]],
             [shown[0], height, height],
-            color=_style.MUTED,
+            color=style.MUTED,
             linewidth=0.6,
             zorder=1,
         )
     ax.set_xlim(limits)
     ax.set_ylim(shown)
-    _style.label(ax, *picture.axis_names)
-    _style.title(ax, picture.titles[1])
+    style.label(ax, *picture.axis_names)
+    style.title(ax, picture.titles[1])
 
 
 def _draw_log_det_line(
-    ax: Axes, picture: _maps.Map, limits: _panels.Limits, resolution: int
+    ax: Axes, picture: Map, limits: panels.Limits, resolution: int
 ) -> None:
-    z = _panels.centers(limits, resolution)
+    z = panels.centers(limits, resolution)
     values = picture.log_det(z[:, None])
-    ax.plot(z, values, color=_style.INK, linewidth=1.4, zorder=3)
-    ax.axhline(0.0, color=_style.MUTED, linewidth=0.8, zorder=1)
+    ax.plot(z, values, color=style.INK, linewidth=1.4, zorder=3)
+    ax.axhline(0.0, color=style.MUTED, linewidth=0.8, zorder=1)
     look = {"linewidth": 0, "alpha": 0.35, "zorder": 2}
-    for side, color in ((np.maximum, _style.VERMILION), (np.minimum, _style.BLUE)):
+    for side, color in ((np.maximum, style.VERMILION), (np.minimum, style.BLUE)):
         ax.fill_between(z, 0, side(values, 0.0), color=color, **look)
     ax.set_xlim(limits)
-    scouts = picture.log_det(_maps.scouts_of(picture, [0], [limits], np.zeros(1)))
+    scouts = picture.log_det(scouts_of(picture, [0], [limits], np.zeros(1)))
     reach = _norm(scouts, values).vmax
     shown = np.clip(scouts[np.isfinite(scouts)], -reach, reach)
     low, high = min(shown.min(initial=0.0), 0.0), max(shown.max(initial=0.0), 0.0)
     margin = 0.1 * max(high - low, _LEAST_LOG_DET)
     ax.set_ylim(low - margin, high + margin)
-    _style.label(ax, picture.axis_names[0], "log|∂x/∂z| (nats)")
+    style.label(ax, picture.axis_names[0], "log|∂x/∂z| (nats)")
 
 
 def _norm(of_points: np.ndarray, of_plane: np.ndarray) -> Normalize:
@@ -292,7 +297,7 @@ def _norm(of_points: np.ndarray, of_plane: np.ndarray) -> Normalize:
     return Normalize(-reach, reach)
 
 
-def _note(cells: list[Axes], picture: _maps.Map, picked: list[int], axes: Any) -> None:
+def _note(cells: list[Axes], picture: Map, picked: list[int], axes: Any) -> None:
     """Says which plane this is, where there are more than two coordinates."""
     if axes is not None or picture.event_size <= 2:
         return
@@ -302,6 +307,6 @@ def _note(cells: list[Axes], picture: _maps.Map, picked: list[int], axes: Any) -
         f"the plane of coordinates {picked[0]} and {picked[1]} of "
         f"{picture.event_size}; the others are held at one point",
         fontsize=8,
-        color=_style.INK,
-        fontfamily=_style.FONT,
+        color=style.INK,
+        fontfamily=style.FONT,
     )

@@ -6,9 +6,9 @@ stage and point, what was expected, what was found, and by how much; or returns 
 names of the checks that passed.
 """
 
-from tfp_flows.testing._bijector import BIJECTOR_CHECKS, check_bijector
-from tfp_flows.testing._flow import FLOW_CHECKS, check_flow
-from tfp_flows.testing._report import CheckFailure, Failure
+from tfp_flows.testing.bijector import BIJECTOR_CHECKS, check_bijector
+from tfp_flows.testing.failures import CheckFailure, Failure
+from tfp_flows.testing.flow import FLOW_CHECKS, check_flow
 
 __all__ = [
     "BIJECTOR_CHECKS",

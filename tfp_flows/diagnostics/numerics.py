@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows.bijectors.adaptation import shares_outside
-from tfp_flows.diagnostics._subject import Subject
+from tfp_flows.diagnostics.held_out import Subject
 
 __all__ = ["Numerics", "numerics_of"]
 

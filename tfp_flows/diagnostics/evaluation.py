@@ -7,27 +7,27 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from tfp_flows.diagnostics._bases import scores_of
-from tfp_flows.diagnostics._calibration import calibrations_of, usable
-from tfp_flows.diagnostics._comparisons import comparisons_of, mean_and_error
-from tfp_flows.diagnostics._copies import copies_of
-from tfp_flows.diagnostics._dependence import dependence_of
-from tfp_flows.diagnostics._multiple import holm, smallest
-from tfp_flows.diagnostics._numerics import (
+from tfp_flows.diagnostics.calibration import calibrations_of, usable
+from tfp_flows.diagnostics.comparisons import comparisons_of, mean_and_error
+from tfp_flows.diagnostics.copies import copies_of
+from tfp_flows.diagnostics.dependence import dependence_of
+from tfp_flows.diagnostics.findings import Check, FitReport
+from tfp_flows.diagnostics.held_out import Subject, as_context, as_points, subject_of
+from tfp_flows.diagnostics.numerics import (
     MOST_LOG_DETS_OFF,
     MOST_NOT_FINITE,
     MOST_OFF,
     Numerics,
     numerics_of,
 )
-from tfp_flows.diagnostics._report import Check, FitReport
-from tfp_flows.diagnostics._subject import Subject, as_context, as_points, subject_of
-from tfp_flows.diagnostics._two_samples import (
+from tfp_flows.diagnostics.p_values import holm, smallest
+from tfp_flows.diagnostics.scores import scores_of
+from tfp_flows.diagnostics.two_samples import (
     classifier_of,
     discrepancy_of,
     marginals_of,
 )
-from tfp_flows.diagnostics._verdicts import verdicts_of
+from tfp_flows.diagnostics.verdicts import verdicts_of
 
 __all__ = ["evaluate"]
 

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from ._density import (
+from .density import (
     Density,
     log_sum_exp,
     normal_plane,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._density import (
+from .density import (
     Density,
     log_sum_exp,
     normal_plane,

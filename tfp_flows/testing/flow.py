@@ -13,8 +13,9 @@ import tensorflow as tf
 
 from tfp_flows._core.checks import as_points
 from tfp_flows._core.conditioning import bind, context_size_of
-from tfp_flows.testing._bijector import BIJECTOR_CHECKS, as_context, check_bijector
-from tfp_flows.testing._report import (
+from tfp_flows.testing.bijector import BIJECTOR_CHECKS, as_context, check_bijector
+from tfp_flows.testing.bijector_case import name_of
+from tfp_flows.testing.failures import (
     CheckFailure,
     Failure,
     NotApplicableError,
@@ -25,7 +26,6 @@ from tfp_flows.testing._report import (
     skipped,
     tolerance_for,
 )
-from tfp_flows.testing._subject import name_of
 
 __all__ = ["FLOW_CHECKS", "check_flow"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from tfp_flows.diagnostics._bases import Scores, normal_scores, scores_of
-from tfp_flows.diagnostics._multiple import holm, smallest
-from tfp_flows.diagnostics._subject import Subject, subject_of
+from tfp_flows.diagnostics.held_out import Subject, subject_of
+from tfp_flows.diagnostics.p_values import holm, smallest
+from tfp_flows.diagnostics.scores import Scores, normal_scores, scores_of
 
 __all__ = ["Calibration", "calibrate", "calibrations_of"]
 

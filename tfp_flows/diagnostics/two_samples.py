@@ -7,8 +7,8 @@ from scipy import stats
 from scipy.spatial.distance import cdist
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from tfp_flows.diagnostics._multiple import holm
-from tfp_flows.diagnostics._subject import Subject
+from tfp_flows.diagnostics.held_out import Subject
+from tfp_flows.diagnostics.p_values import holm
 
 __all__ = [
     "Classifier",

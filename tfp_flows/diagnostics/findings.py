@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from tfp_flows.diagnostics._calibration import Calibration
-from tfp_flows.diagnostics._comparisons import Comparison
-from tfp_flows.diagnostics._copies import Copies
-from tfp_flows.diagnostics._dependence import Dependence
-from tfp_flows.diagnostics._multiple import shown
-from tfp_flows.diagnostics._numerics import Numerics
-from tfp_flows.diagnostics._two_samples import Classifier, Discrepancy, Marginal
+from tfp_flows.diagnostics.calibration import Calibration
+from tfp_flows.diagnostics.comparisons import Comparison
+from tfp_flows.diagnostics.copies import Copies
+from tfp_flows.diagnostics.dependence import Dependence
+from tfp_flows.diagnostics.numerics import Numerics
+from tfp_flows.diagnostics.p_values import shown
+from tfp_flows.diagnostics.two_samples import Classifier, Discrepancy, Marginal
 
 __all__ = ["Check", "FitReport"]
 

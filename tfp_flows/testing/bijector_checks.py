@@ -10,14 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows.testing._report import (
-    Failure,
-    NotApplicableError,
-    brief,
-    mismatch,
-    show,
-)
-from tfp_flows.testing._subject import (
+from tfp_flows.testing.bijector_case import (
     METHODS,
     Subject,
     Values,
@@ -25,6 +18,13 @@ from tfp_flows.testing._subject import (
     name_of,
     trainable_weights,
     weights_of,
+)
+from tfp_flows.testing.failures import (
+    Failure,
+    NotApplicableError,
+    brief,
+    mismatch,
+    show,
 )
 
 __all__ = ["CHECKS"]

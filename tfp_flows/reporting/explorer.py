@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfp_flows.flow.flow import Flow, Stage
-from tfp_flows.plotting import _panels, _style, _targets
+from tfp_flows.plotting import drawables, panels, style
 from tfp_flows.plotting.stages import composed
 
 __all__ = ["explorer_data"]
@@ -44,7 +44,7 @@ def explorer_data(
     flows = [flow.reordered(order) for order in orders]
     walks = [each.stages(n, seed=seed, context=context) for each in flows]
     base = np.asarray(walks[0][0].samples)
-    colors = _style.base_colors(base[:, : min(2, shown)])
+    colors = style.base_colors(base[:, : min(2, shown)])
     return {
         "names": list(names)[:shown],
         "left_out": flow.event_size - shown,
@@ -63,12 +63,12 @@ def _stages(
 ) -> list[dict[str, Any]]:
     d = stages[0].samples.shape[1]
     clouds = [np.asarray(stage.samples, np.float32)[:, :shown] for stage in stages]
-    limits = [_panels.robust_limits(cloud) for cloud in clouds]
+    limits = [panels.robust_limits(cloud) for cloud in clouds]
     extras: list[dict[str, Any]] = [{} for _ in stages]
     if d <= 2:
         cells = _RESOLUTION if d == 2 else _LINE_RESOLUTION
-        grids = [_panels.grid(pairs, cells) for pairs in limits]
-        densities = _targets.stage_densities(stages, grids)
+        grids = [panels.grid(pairs, cells) for pairs in limits]
+        densities = drawables.stage_densities(stages, grids)
         for extra, density in zip(extras, densities, strict=True):
             extra["density"] = _shares(density) if d == 2 else _heights(density)
     if d == 2:
@@ -90,7 +90,7 @@ def _stages(
 
 def _shares(density: np.ndarray) -> str:
     """Returns, of each cell, the share of the mass where the density is lower."""
-    shares = _panels.MassNorm(density)(np.ma.masked_invalid(density))
+    shares = panels.MassNorm(density)(np.ma.masked_invalid(density))
     return _bytes(np.round(255 * shares.filled(0.0)).astype(np.uint8))
 
 
@@ -98,7 +98,7 @@ def _heights(density: np.ndarray) -> str:
     return _bytes(np.nan_to_num(density, posinf=0.0).astype(np.float32))
 
 
-def _warped(stages: Sequence[Stage], limits: list[_panels.Limits]) -> list[np.ndarray]:
+def _warped(stages: Sequence[Stage], limits: list[panels.Limits]) -> list[np.ndarray]:
     """Returns at each stage the lines of a grid in the base: `(lines, points, 2)`."""
     along = [np.linspace(*pair, _GRID_POINTS) for pair in limits]
     across = [np.linspace(*pair, _GRID_LINES) for pair in limits]

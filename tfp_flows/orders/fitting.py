@@ -1,10 +1,8 @@
-"""Does the order of the bijectors matter, and which is best? Fitted and compared."""
+"""compare_orders: copies of a flow in different orders, fitted to the same points."""
 
 import contextlib
-import dataclasses
 import logging
 import math
-import statistics
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,154 +14,13 @@ import tensorflow as tf
 from tfp_flows._core import checks
 from tfp_flows.flow import Flow
 from tfp_flows.flow.composition import random_orders
+from tfp_flows.orders.comparison import OrderComparison, order_words, ranked
 
-__all__ = ["FittedOrder", "OrderComparison", "compare_orders"]
-
-# Chance of calling any order clearly better than another when all are equal.
-_LEVEL = 0.05
+__all__ = ["compare_orders"]
 
 # For a flow that was not compiled. A rate that ends at 0 leaves little to chance.
 _LEARNING_RATE = 5e-3
 _STEPS_AT_ONCE = 16  # in one call of the compiled step
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class FittedOrder:
-    """A copy of the flow in one order, fitted, and how well it did.
-
-    Attributes:
-      order: permutation of 0..K-1, in sampling order, as for `Flow.reordered`.
-      log_prob: `(m,)`, of each held-out point, in nats.
-      mean: of these, in nats; -inf where one of them is not finite.
-      standard_error: of the mean, in nats.
-      behind: how far the mean is behind that of the best order, in nats; 0 for the
-        best.
-      behind_error: standard error of `behind`, of the paired differences, point by
-        point: smaller than that of either mean.
-      flow: the fitted copy.
-      history: what its `fit` returned.
-    """
-
-    order: tuple[int, ...]
-    log_prob: np.ndarray
-    mean: float
-    standard_error: float
-    behind: float
-    behind_error: float
-    flow: Flow
-    history: keras.callbacks.History
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class OrderComparison:
-    """Fits of one chain in different orders, the best first.
-
-    Attributes:
-      fits: of type `FittedOrder`, by held-out mean, the best first.
-      held_out: `(m, event_size)`, the points that were held out; a dict of "x" and
-        "context" for a conditional flow.
-    """
-
-    fits: tuple[FittedOrder, ...]
-    held_out: Any
-
-    @property
-    def best(self) -> FittedOrder:
-        """The order with the highest held-out mean."""
-        return self.fits[0]
-
-    def is_clear(self, fit: FittedOrder) -> bool:
-        """Whether an order is behind the best by more than chance explains.
-
-        The paired difference must exceed z standard errors, z so large that among as
-        many equal orders some pair does so in at most 1 of 20 comparisons (Bonferroni).
-        """
-        pairs = max(math.comb(len(self.fits), 2), 1)
-        z = statistics.NormalDist().inv_cdf(1 - _LEVEL / (2 * pairs))
-        if not math.isfinite(fit.mean):
-            return math.isfinite(self.best.mean)
-        return fit.behind > z * fit.behind_error
-
-    def __str__(self) -> str:
-        names = [_words(fit.order) for fit in self.fits]
-        width = max(len("order"), *map(len, names))
-        lines = [
-            f"{len(self.fits)} orders, on {len(self.best.log_prob):,} held-out points; "
-            "± standard error",
-            f"{'order':<{width}}   log_prob (nats)     behind the best",
-        ]
-        for name, fit in zip(names, self.fits, strict=True):
-            behind = ""
-            if not math.isfinite(fit.mean):
-                lost = int((~np.isfinite(fit.log_prob)).sum())
-                mean = f" not finite at {lost:,} points"
-            else:
-                mean = f"{fit.mean:8.3f} ± {fit.standard_error:.3f}"
-                if fit is not self.best:
-                    behind = f"{fit.behind:7.3f} ± {fit.behind_error:.3f}"
-                    behind += ", clearly" if self.is_clear(fit) else ""
-            lines.append(f"{name:<{width}}  {mean:<18}  {behind}".rstrip())
-        return "\n".join([*lines, self.verdict])
-
-    @property
-    def verdict(self) -> str:
-        """Whether the order matters and which is best, in words."""
-        best, others = self.best, self.fits[1:]
-        if not math.isfinite(best.mean):
-            return "No order has a finite density at all held-out points."
-        given = next(fit for fit in self.fits if _is_given(fit.order))
-        count = sum(map(self.is_clear, others))
-        if not count:
-            text = "The order does not clearly matter"
-        else:
-            worse = "all" if count == len(others) else f"{count} of the {len(others)}"
-            name = "the given order" if given is best else _words(best.order)
-            text = f"The order matters: {name} is clearly better than {worse} others"
-        if given is best:
-            text += "."
-        elif not self.is_clear(given):
-            text += "; no order is clearly better than the given one."
-        elif math.isfinite(given.mean):
-            text += f"; the given order is {given.behind:.3f} nats behind."
-        else:
-            text += "; the given order is not finite at all points."
-        return (
-            f"{text} The errors are those of the held-out points: a fit from another "
-            "seed differs, too."
-        )
-
-    def plot(
-        self,
-        *,
-        context: Any = None,
-        coordinates: tuple[int, int] = (0, 1),
-        axes: Any = None,
-    ) -> Any:
-        """Draws the ranking beside the final density of each order.
-
-        A dot is an order's distance behind the best in nats; its bar reaches two
-        standard errors to each side. Densities are exact, to the same limits; of more
-        than two coordinates, samples of two are drawn.
-
-        Args:
-          context: `(context_size,)`, for a conditional flow: the one to draw it for.
-          coordinates: the two to draw, of more than two.
-          axes: one Axes for the ranking and one for each order; a new figure when
-            None.
-
-        Returns:
-          The matplotlib Figure that was drawn on.
-
-        Raises:
-          ValueError: `axes` are too few, coordinates that there are not, or a context
-            that is missing, not asked for, or of another shape.
-        """
-        # Loads matplotlib: not before it is asked for.
-        from tfp_flows.plotting.orders import draw_comparison
-
-        return draw_comparison(
-            self, context=context, coordinates=coordinates, axes=axes
-        )
 
 
 def compare_orders(
@@ -236,7 +93,7 @@ def compare_orders(
     fitted = []
     for i, order in enumerate(orders):
         if verbose:
-            print(f"order {_words(order)} ({i + 1} of {len(orders)})")
+            print(f"order {order_words(order)} ({i + 1} of {len(orders)})")
         copy = flow.reordered(order)
         _compile_as(copy, flow, steps)
         with _many_graphs(), warnings.catch_warnings():
@@ -253,7 +110,7 @@ def compare_orders(
                     callbacks=[_Progress(verbose == 1)],
                 )
         fitted.append((order, _log_prob(copy, held_out), copy, copy.history))
-    return OrderComparison(_ranked(fitted), held_out)
+    return OrderComparison(ranked(fitted), held_out)
 
 
 def _as_orders(flow: Flow, orders: Any, n: int, seed: int) -> list[tuple[int, ...]]:
@@ -390,49 +247,3 @@ class _Progress(keras.callbacks.Callback):
             self.model.stop_training = done = True
         values = [("loss", loss), ("val_loss", held_out)]
         self._bar.update(epoch + 1, values, finalize=done)
-
-
-def _ranked(
-    fitted: list[tuple[tuple[int, ...], np.ndarray, Flow, Any]],
-) -> tuple[FittedOrder, ...]:
-    """Returns the fits by their mean, the best first; what is not finite comes last."""
-
-    def mean(log_prob: np.ndarray) -> float:
-        return float(log_prob.mean()) if np.isfinite(log_prob).all() else -math.inf
-
-    fitted = sorted(fitted, key=lambda fit: -mean(fit[1]))
-    best = fitted[0][1]
-    fits = []
-    for order, log_prob, flow, history in fitted:
-        behind, behind_error = math.inf, math.nan
-        error = math.nan
-        if math.isfinite(mean(log_prob)):
-            error = _error(log_prob)
-            behind = mean(best) - mean(log_prob)
-            behind_error = _error(best - log_prob)
-        fits.append(
-            FittedOrder(
-                order=order,
-                log_prob=log_prob,
-                mean=mean(log_prob),
-                standard_error=error,
-                behind=behind,
-                behind_error=behind_error,
-                flow=flow,
-                history=history,
-            )
-        )
-    return tuple(fits)
-
-
-def _error(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / math.sqrt(len(values)))
-
-
-def _is_given(order: Sequence[int]) -> bool:
-    return list(order) == sorted(order)
-
-
-def _words(order: Sequence[int]) -> str:
-    text = ", ".join(map(str, order))
-    return f"{text} (given)" if _is_given(order) else text

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import ndtri
 
-from tfp_flows.diagnostics._bases import Scores
+from tfp_flows.diagnostics.scores import Scores
 
 __all__ = ["Dependence", "dependence_of"]
 

@@ -16,8 +16,8 @@ from tfp_flows._core import checks, files
 from tfp_flows.diagnostics import FitReport, evaluate
 from tfp_flows.flow import Flow
 from tfp_flows.flow.composition import random_orders
-from tfp_flows.plotting._html import as_image, as_svg
-from tfp_flows.reporting._explorer import explorer_data
+from tfp_flows.plotting.page_figures import as_image, as_svg
+from tfp_flows.reporting.explorer import explorer_data
 
 __all__ = ["report"]
 

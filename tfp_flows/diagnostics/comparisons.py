@@ -8,7 +8,7 @@ from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from tfp_flows.diagnostics._subject import Subject
+from tfp_flows.diagnostics.held_out import Subject
 
 __all__ = ["Comparison", "comparisons_of", "likelihood_ratio"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tfp_flows.plotting import _panels, _style, _targets
+from tfp_flows.plotting import drawables, panels, style
 from tfp_flows.plotting.densities import plot_density
 from tfp_flows.plotting.stages import order_label
 
@@ -27,33 +27,33 @@ def draw_comparison(
     """Draws an `OrderComparison`; see its `plot`."""
     fits = comparison.fits
     event_size = fits[0].flow.event_size
-    coordinates = _targets.pick_coordinates(coordinates, event_size)
+    coordinates = drawables.pick_coordinates(coordinates, event_size)
     if fits[0].flow.context_size and context is None:
         raise ValueError(
             "`context` must be given: a conditional flow has a density for each. "
             f"Remedy: one row of {fits[0].flow.context_size} numbers."
         )
-    ranking, *panels = _layout(axes, len(fits))
+    ranking, *cells = _layout(axes, len(fits))
     _draw_ranking(ranking, fits)
 
     held_out = comparison.held_out
     x = held_out["x"] if isinstance(held_out, dict) else held_out
-    limits = _panels.robust_limits(x[:, coordinates])
+    limits = panels.robust_limits(x[:, coordinates])
     top = 0.0
-    for ax, fit in zip(panels, fits, strict=True):
+    for ax, fit in zip(cells, fits, strict=True):
         given = fit.flow.distribution if context is None else fit.flow.given(context)
         if event_size > 2:
-            cloud = _targets.of_distribution(given).sample(_SAMPLES, 0)[:, coordinates]
-            _panels.scatter(ax, cloud[_panels.finite_rows(cloud)], _style.BLUE)
-            _panels.set_limits(ax, limits)
+            cloud = drawables.of_distribution(given).sample(_SAMPLES, 0)[:, coordinates]
+            panels.scatter(ax, cloud[panels.finite_rows(cloud)], style.BLUE)
+            panels.set_limits(ax, limits)
         else:
             resolution = None if event_size == 1 else _RESOLUTION
             plot_density(given, limits=limits, resolution=resolution, ax=ax)
-            _style.label(ax)
+            style.label(ax)
         top = max(top, ax.get_ylim()[1])
-        _style.title(ax, f"{_short(fit.order)}\n{_nats(fit.mean)}", 8)
+        style.title(ax, f"{_short(fit.order)}\n{_nats(fit.mean)}", 8)
     if event_size == 1:  # heights are to be compared
-        for ax in panels:
+        for ax in cells:
             ax.set_ylim(0.0, top)
     figure = ranking.figure
     if axes is None and event_size > 2:
@@ -62,8 +62,8 @@ def draw_comparison(
             f"samples: coordinates {coordinates[0]} and {coordinates[1]} "
             f"of {event_size}",
             fontsize=8,
-            color=_style.INK,
-            fontfamily=_style.FONT,
+            color=style.INK,
+            fontfamily=style.FONT,
         )
     return figure
 
@@ -71,19 +71,19 @@ def draw_comparison(
 def _layout(axes: Any, count: int) -> list[Axes]:
     """Returns Axes for the ranking and for each density."""
     if axes is not None:
-        return _style.new_grid(axes, 1, 1, 0.0, count + 1)
+        return style.new_grid(axes, 1, 1, 0.0, count + 1)
     rows = max(1, round(math.sqrt(count / 2)))
     columns = math.ceil(count / rows)
     panel, ranking = 1.7, 4.0
     height = max((panel + 0.45) * rows, 0.3 * count + 0.8)
-    figure = _style.new_figure(ranking + panel * columns, height)
+    figure = style.new_figure(ranking + panel * columns, height)
     widths = [ranking / panel] + [1.0] * columns
     grid = figure.add_gridspec(rows, columns + 1, width_ratios=widths)
     cells = [figure.add_subplot(grid[:, 0])]
     for i in range(count):
         row, column = divmod(i, columns)
         cells.append(figure.add_subplot(grid[row, column + 1]))
-    return [_style.dress(ax) for ax in cells]
+    return [style.dress(ax) for ax in cells]
 
 
 def _draw_ranking(ax: Axes, fits: Any) -> None:
@@ -96,13 +96,13 @@ def _draw_ranking(ax: Axes, fits: Any) -> None:
         finite,
         xerr=_ERRORS * errors,
         fmt="o",
-        color=_style.BLUE,
+        color=style.BLUE,
         markersize=5,
         elinewidth=1.2,
         capsize=2.5,
         zorder=3,
     )
-    ax.axvline(0.0, color=_style.MUTED, linewidth=0.8, zorder=1)
+    ax.axvline(0.0, color=style.MUTED, linewidth=0.8, zorder=1)
     for i in range(len(fits)):
         if i not in finite:
             ax.text(
@@ -112,8 +112,8 @@ def _draw_ranking(ax: Axes, fits: Any) -> None:
                 transform=ax.get_yaxis_transform(),
                 va="center",
                 fontsize=8,
-                color=_style.VERMILION,
-                fontfamily=_style.FONT,
+                color=style.VERMILION,
+                fontfamily=style.FONT,
             )
     ax.set_yticks(range(len(fits)), [_short(fit.order) for fit in fits])
     ax.set_ylim(len(fits) - 0.5, -0.5)
@@ -121,8 +121,8 @@ def _draw_ranking(ax: Axes, fits: Any) -> None:
     high = np.max(_ERRORS * errors - behind, initial=0.0)
     margin = 0.05 * (high - low)
     ax.set_xlim(low - margin, high + margin)
-    _style.label(ax, "behind the best, held out (nats, ± 2 standard errors)", "", 8)
-    _style.title(ax, "order of the bijectors, base to data", 9)
+    style.label(ax, "behind the best, held out (nats, ± 2 standard errors)", "", 8)
+    style.title(ax, "order of the bijectors, base to data", 9)
 
 
 def _short(order: Sequence[int]) -> str:

@@ -8,15 +8,15 @@ import re
 import matplotlib
 from matplotlib.figure import Figure
 
-from tfp_flows.plotting import _style
+from tfp_flows.plotting import style
 
 __all__ = ["as_image", "as_svg"]
 
 _COLORS = {
-    _style.INK: "var(--ink)",
-    _style.MUTED: "var(--muted)",
-    _style.BLUE: "var(--accent)",
-    _style.VERMILION: "var(--mark)",
+    style.INK: "var(--ink)",
+    style.MUTED: "var(--muted)",
+    style.BLUE: "var(--accent)",
+    style.VERMILION: "var(--mark)",
     "#ffffff": "var(--paper)",
 }
 

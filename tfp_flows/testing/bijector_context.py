@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows.testing._report import Failure, NotApplicableError, brief, mismatch
-from tfp_flows.testing._subject import METHODS, Subject, weights_of
+from tfp_flows.testing.bijector_case import METHODS, Subject, weights_of
+from tfp_flows.testing.failures import Failure, NotApplicableError, brief, mismatch
 
 __all__ = ["check_context"]
 

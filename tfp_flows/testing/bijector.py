@@ -9,22 +9,22 @@ import tensorflow_probability as tfp
 
 from tfp_flows._core.checks import as_points
 from tfp_flows._core.conditioning import context_size_of
-from tfp_flows.testing import _bijector_checks
-from tfp_flows.testing._context import check_context
-from tfp_flows.testing._report import (
+from tfp_flows.testing import bijector_checks
+from tfp_flows.testing.bijector_case import Subject, weights_of
+from tfp_flows.testing.bijector_context import check_context
+from tfp_flows.testing.failures import (
     CheckFailure,
     Failure,
     run_checks,
     skipped,
     tolerance_for,
 )
-from tfp_flows.testing._subject import Subject, weights_of
 
 __all__ = ["BIJECTOR_CHECKS", "as_context", "check_bijector"]
 
 tfb = tfp.bijectors
 
-_CHECKS = {**_bijector_checks.CHECKS, "context": check_context}
+_CHECKS = {**bijector_checks.CHECKS, "context": check_context}
 
 BIJECTOR_CHECKS = tuple(_CHECKS)
 

@@ -11,7 +11,7 @@ from tfp_flows._core import checks
 from tfp_flows._core.conditioning import bind, context_size_of
 from tfp_flows.flow import Flow
 from tfp_flows.flow.composition import infer_event_size, name_of
-from tfp_flows.plotting import _panels, _targets
+from tfp_flows.plotting import drawables, panels
 from tfp_flows.plotting.stages import composed, stage_title
 
 tfb = tfp.bijectors
@@ -74,7 +74,7 @@ def as_map(flow: Any, stage: int | None, context: Any, limits: Any, seed: int) -
         )
     count = len(flow.bijectors)
     if stage is not None:
-        stage = _targets.pick_stage(stage, 1, count)
+        stage = drawables.pick_stage(stage, 1, count)
     stages = flow.stages(_SCOUTS, seed=seed, context=context)
     start, end = (0, count) if stage is None else (stage - 1, stage)
     before = stage_title(stages[start], range(start))
@@ -113,7 +113,7 @@ def _of_bijector(bijector: tfb.Bijector, limits: Any) -> Map:
     except ValueError:  # nothing tells
         pairs = 2 if limits is None else len(np.atleast_2d(limits))
         event_size = max(pairs, 2)
-    box = np.array(_panels.as_limits(_BOX if limits is None else limits, event_size))
+    box = np.array(panels.as_limits(_BOX if limits is None else limits, event_size))
     uniform = np.random.default_rng(0).uniform(size=(_SCOUTS, event_size))
     dtype = bijector.dtype if isinstance(bijector.dtype, tf.DType) else tf.float32
     return Map(
@@ -126,17 +126,17 @@ def _of_bijector(bijector: tfb.Bijector, limits: Any) -> Map:
     )
 
 
-def input_limits(picture: Map, limits: Any) -> list[_panels.Limits]:
+def input_limits(picture: Map, limits: Any) -> list[panels.Limits]:
     """Returns the user's limits of the input, or those of its points."""
     if limits is not None:
-        return _panels.as_limits(limits, picture.event_size)
-    return _panels.robust_limits(picture.inputs)
+        return panels.as_limits(limits, picture.event_size)
+    return panels.robust_limits(picture.inputs)
 
 
-def middle_of(picture: Map, box: list[_panels.Limits], at: Any) -> np.ndarray:
+def middle_of(picture: Map, box: list[panels.Limits], at: Any) -> np.ndarray:
     """Returns the point at which coordinates that are not drawn are held."""
     if at is None:
-        finite = picture.inputs[_panels.finite_rows(picture.inputs)]
+        finite = picture.inputs[panels.finite_rows(picture.inputs)]
         return np.median(finite, 0) if len(finite) else np.mean(box, 1)
     at = checks.as_points(at, picture.event_size, dtype=np.float64, name="at")
     if at.ndim != 1:
@@ -148,7 +148,7 @@ def middle_of(picture: Map, box: list[_panels.Limits], at: Any) -> np.ndarray:
 
 
 def scouts_of(
-    picture: Map, picked: list[int], plane: list[_panels.Limits], middle: np.ndarray
+    picture: Map, picked: list[int], plane: list[panels.Limits], middle: np.ndarray
 ) -> np.ndarray:
     """Returns the inputs brought to the plane that is drawn, and into its limits."""
     low, high = np.transpose(plane)

@@ -9,7 +9,7 @@ import tensorflow_probability as tfp
 from scipy.special import ndtri
 
 from tfp_flows._core.conditioning import context_size_of
-from tfp_flows.diagnostics._subject import DRAWN, Subject, chunks
+from tfp_flows.diagnostics.held_out import DRAWN, Subject, chunks
 
 __all__ = ["Scores", "normal_scores", "scores_of"]
 

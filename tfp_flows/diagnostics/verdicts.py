@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from scipy import stats
 
-from tfp_flows.diagnostics._calibration import TAIL, Calibration
-from tfp_flows.diagnostics._multiple import shown
-from tfp_flows.diagnostics._report import FitReport
+from tfp_flows.diagnostics.calibration import TAIL, Calibration
+from tfp_flows.diagnostics.findings import FitReport
+from tfp_flows.diagnostics.p_values import shown
 
 __all__ = ["verdicts_of"]
 

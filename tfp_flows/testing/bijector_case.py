@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._core.conditioning import bind
-from tfp_flows.testing._report import NotApplicableError
+from tfp_flows.testing.failures import NotApplicableError
 
 __all__ = [
     "METHODS",

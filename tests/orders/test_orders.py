@@ -13,7 +13,9 @@ from figures import save
 from matplotlib.figure import Figure
 
 import tfp_flows as tfpf
-from tfp_flows.orders import FittedOrder, OrderComparison, _as_orders, _ranked
+from tfp_flows.orders import FittedOrder, OrderComparison
+from tfp_flows.orders.comparison import ranked
+from tfp_flows.orders.fitting import _as_orders
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -220,7 +222,7 @@ def made_up(log_probs, flow=UNFITTED):
     ]
     size = flow.event_size
     held_out = np.random.default_rng(0).normal(size=(len(log_probs[0]), size))
-    return OrderComparison(_ranked(fitted), held_out)
+    return OrderComparison(ranked(fitted), held_out)
 
 
 def _orders_of(count):

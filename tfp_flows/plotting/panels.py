@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.image import AxesImage
 
-from tfp_flows.plotting import _style
+from tfp_flows.plotting import style
 
 Limits = tuple[float, float]
 
@@ -175,7 +175,7 @@ def curve(
     ax: Axes,
     x: np.ndarray,
     density: np.ndarray,
-    color: str = _style.INK,
+    color: str = style.INK,
     fill: str | None = "#d9d9d9",
     label: str | None = None,
 ) -> float:
@@ -188,7 +188,7 @@ def curve(
     return 1.1 * (top if top <= 1.5 * peak else 1.5 * peak)
 
 
-def rug(ax: Axes, x: np.ndarray, color: str = _style.INK) -> LineCollection:
+def rug(ax: Axes, x: np.ndarray, color: str = style.INK) -> LineCollection:
     """Draws a short line at the foot of the axes for each number, `(n,)`."""
     return ax.vlines(
         x,
@@ -213,8 +213,8 @@ def remark(ax: Axes, text: str) -> None:
         ha="center",
         va="bottom",
         fontsize=6.5,
-        color=_style.INK,
-        fontfamily=_style.FONT,
+        color=style.INK,
+        fontfamily=style.FONT,
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         zorder=4,
     )

@@ -6,8 +6,8 @@ import numpy as np
 from scipy import stats
 from sklearn.neighbors import NearestNeighbors
 
-from tfp_flows.diagnostics._subject import Subject
-from tfp_flows.diagnostics._two_samples import pairs_of
+from tfp_flows.diagnostics.held_out import Subject
+from tfp_flows.diagnostics.two_samples import pairs_of
 
 __all__ = ["Copies", "copies_of"]
 
