@@ -27,6 +27,7 @@ tfb = tfp.bijectors
 _CHECKS = {**bijector_checks.CHECKS, "context": check_context}
 
 BIJECTOR_CHECKS = tuple(_CHECKS)
+"""The names of the checks of `check_bijector`."""
 
 
 def check_bijector(

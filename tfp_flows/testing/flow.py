@@ -434,3 +434,4 @@ def _broadcast(s: _FlowSubject) -> Iterator[Failure]:
 
 
 FLOW_CHECKS = tuple(_CHECKS)
+"""The names of the checks of `check_flow`, besides those of `BIJECTOR_CHECKS`."""
