@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._core import checks
+from tfp_flows._core import checks, compat
 from tfp_flows._core.part import hooks_of
 
 __all__ = ["Chain", "Invert", "bind", "context_size_of", "infer_context_size"]
@@ -14,9 +14,7 @@ __all__ = ["Chain", "Invert", "bind", "context_size_of", "infer_context_size"]
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
-# TFP's constructors return these base classes of theirs where a part is not a
-# composite tensor, as none of ours is.
-Chain, Invert = tfb.Chain.__mro__[1], tfb.Invert.__mro__[1]
+Chain, Invert = compat.plain_class(tfb.Chain), compat.plain_class(tfb.Invert)
 
 
 def context_size_of(part: tfb.Bijector | tfd.Distribution) -> int:

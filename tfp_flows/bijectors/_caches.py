@@ -16,8 +16,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-# TFP has no public name for it.
-from tensorflow_probability.python.internal import cache_util
+from tfp_flows._core import compat
 
 __all__ = ["CacheOfBoth"]
 
@@ -28,45 +27,37 @@ class _Traces(threading.local):
     """The graphs under construction, the innermost last, and the results in each."""
 
     def __init__(self) -> None:
-        self._open: list[tuple[tf.Graph, cache_util.EphemeralDict]] = []
+        self._open: list[tuple[tf.Graph, compat.Results]] = []
 
-    def results(self) -> cache_util.EphemeralDict | None:
+    def results(self) -> compat.Results | None:
         """Returns those of the graph being traced; None in eager mode."""
         if tf.executing_eagerly():
             self._open.clear()
             return None
-        graph = outer = tf.compat.v1.get_default_graph()
-        around = set()
-        while outer is not None:
-            around.add(id(outer))
-            outer = getattr(outer, "outer_graph", None)
+        graph = tf.compat.v1.get_default_graph()
+        around = set(map(id, compat.graphs_around(graph)))
         while self._open and id(self._open[-1][0]) not in around:
             self._open.pop()
         if not self._open or self._open[-1][0] is not graph:
-            self._open.append((graph, cache_util.EphemeralDict()))
+            self._open.append((graph, compat.Results()))
         return self._open[-1][1]
 
 
 _TRACES = _Traces()
 
 
-class _Cache(cache_util.BijectorCache):
+class _Cache(compat.Cache):
     """TFP's cache; in eager mode TFP's own, where it holds no graph."""
 
-    def __get__(
-        self, bijector: Any, bijector_class: Any = None
-    ) -> cache_util.BijectorCache:
+    def __get__(self, bijector: Any, bijector_class: Any = None) -> compat.Cache:
         results = _TRACES.results()
-        return cache_util.BijectorCache(
-            self._forward_name,
-            self._inverse_name,
-            bijector,
-            bijector_class,
-            self.storage if results is None else results,
+        results = self.storage if results is None else results
+        return compat.cache_of_one(
+            compat.Cache, self, bijector, bijector_class, results
         )
 
 
-class CacheOfBoth(cache_util.BijectorCacheWithGreedyAttrs):
+class CacheOfBoth(compat.CacheOfLogDets):
     """A cache of values with their log-dets; none in eager mode.
 
     There it would return what the weights were at the first call.
@@ -75,15 +66,10 @@ class CacheOfBoth(cache_util.BijectorCacheWithGreedyAttrs):
     def __init__(self) -> None:
         super().__init__("_forward_and_attributes", "_inverse_and_attributes")
 
-    def __get__(
-        self, bijector: Any, bijector_class: Any = None
-    ) -> cache_util.BijectorCache:
-        return cache_util.BijectorCacheWithGreedyAttrs(
-            self._forward_name,
-            self._inverse_name,
-            bijector,
-            bijector_class,
-            _TRACES.results(),
+    def __get__(self, bijector: Any, bijector_class: Any = None) -> compat.Cache:
+        results = _TRACES.results()
+        return compat.cache_of_one(
+            compat.CacheOfLogDets, self, bijector, bijector_class, results
         )
 
 

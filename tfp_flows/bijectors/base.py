@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._core import checks
+from tfp_flows._core import checks, compat
 from tfp_flows._core.part import FlowPart
 from tfp_flows._core.serialization import decode_arguments, encode_arguments
 from tfp_flows.bijectors._caches import CacheOfBoth
@@ -56,7 +56,7 @@ def among_points_of(width: int) -> Iterator[None]:
         _KNOWN_WIDTH.reset(token)
 
 
-class Bijector(FlowPart, tfb.Bijector):
+class Bijector(FlowPart, compat.BijectorHooks):
     """Base of our bijectors, which act on vectors: points of shape `(..., d)`.
 
     A subclass gives the mathematics, with value and log-det at once since they
@@ -145,7 +145,7 @@ class Bijector(FlowPart, tfb.Bijector):
         bound._unbound = self
         bound._context = context
         bound._token = next(_TOKENS)
-        vars(bound).pop("_cached_batch_shapes", None)  # of TFP
+        compat.forget_batch_shapes(bound)
         return bound
 
     @property
@@ -175,7 +175,7 @@ class Bijector(FlowPart, tfb.Bijector):
                 return
             if self._unbound is not None:
                 self._unbound.build(event_size, dtype)
-                own = ("_context", "_unbound", "_token", "_cached_batch_shapes")
+                own = ("_context", "_unbound", "_token", compat.BATCH_SHAPES)
                 shared = vars(self._unbound).items()
                 vars(self).update({k: v for k, v in shared if k not in own})
                 return
@@ -183,7 +183,7 @@ class Bijector(FlowPart, tfb.Bijector):
             dtype = tf.as_dtype(self.dtype or dtype or tf.float32)
             with tf.init_scope():  # out of any graph: weights outlive it
                 self._build(event_size, dtype)
-            self._dtype = dtype
+            self._settle_dtype(dtype)
             self._event_size = event_size
 
     def _check_width(self, width: int | None) -> None:
@@ -280,23 +280,23 @@ class Bijector(FlowPart, tfb.Bijector):
     def _parameter_properties(cls, dtype: Any) -> dict[str, Any]:
         return {}  # the weights have no batch axes, a context may have
 
-    def _batch_shape(self, x_event_ndims: int) -> tf.TensorShape:
-        shape = super()._batch_shape(x_event_ndims)
+    def _static_batch(self, x_event_ndims: int) -> tf.TensorShape:
+        shape = super()._static_batch(x_event_ndims)
         if self._context is None:
             return shape
         count = max(self._context.shape.rank - x_event_ndims, 0)
         rows = [*self._context.shape[:-1], 1][:count]
         return tf.broadcast_static_shape(shape, tf.TensorShape(rows))
 
-    def _batch_shape_tensor(self, x_event_ndims: int) -> tf.Tensor:
-        shape = super()._batch_shape_tensor(x_event_ndims)
+    def _dynamic_batch(self, x_event_ndims: int) -> tf.Tensor:
+        shape = super()._dynamic_batch(x_event_ndims)
         if self._context is None:
             return shape
         count = max(self._context.shape.rank - x_event_ndims, 0)
         rows = tf.concat([tf.shape(self._context)[:-1], [1]], 0)[:count]
         return tf.broadcast_dynamic_shape(shape, rows)
 
-    def _get_parameterization(self) -> int:
+    def _identity(self) -> int:
         # Equal arguments do not make equal bijectors: each has weights of its own.
         return self._token
 

@@ -7,13 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
-
-# TFP has no public name for its steps; see `_Solver` for why ours differ.
-from tensorflow_probability.python.math.ode import dormand_prince, runge_kutta_util
 
 from tfp_flows import networks
-from tfp_flows._core import checks
+from tfp_flows._core import checks, compat
 from tfp_flows.bijectors.base import Bijector, register
 from tfp_flows.bijectors.numerical_inverse import value_and_jacobian
 
@@ -23,7 +19,7 @@ _TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
 _FIRST_STEP = 0.1
 _MOST_STEPS = 1000
 # TFP would make float32 of Python's numbers.
-_TABLEAU = tf.nest.map_structure(np.float64, dormand_prince._TABLEAU)
+_TABLEAU = tf.nest.map_structure(np.float64, compat.dormand_prince_tableau)
 
 
 @register
@@ -327,7 +323,7 @@ class _Signs(keras.layers.Layer):
         return tf.where(uniform < 0, -tf.ones_like(x), tf.ones_like(x))
 
 
-class _Solver(tfp.math.ode.DormandPrince):
+class _Solver(compat.OdeSolver):
     """TFP's solver from time 0 to 1, whose last step ends there, and which gives up.
 
     TFP itself rounds the coefficients of its steps to float32, so that in float64 no
@@ -354,7 +350,7 @@ class _Solver(tfp.math.ode.DormandPrince):
         )
         return results.solver_internal_state.current_state
 
-    def _step(
+    def _one_step(
         self,
         solver_state: Any,
         diagnostics: Any,
@@ -365,7 +361,7 @@ class _Solver(tfp.math.ode.DormandPrince):
     ) -> tuple:
         old, time = solver_state.current_state, solver_state.current_time
         size = tf.minimum(solver_state.step_size, 1 - time)
-        new, rates, errors, _ = runge_kutta_util.runge_kutta_step(
+        new, rates, errors, _ = compat.runge_kutta_step(
             ode_fn, old, solver_state.current_derivative, time, size, _TABLEAU
         )
 
@@ -373,7 +369,7 @@ class _Solver(tfp.math.ode.DormandPrince):
             return error / (rtol * (1 + tf.maximum(tf.abs(a), tf.abs(b))))
 
         ratios = tf.nest.map_structure(relative, errors, old, new)
-        ratio = runge_kutta_util.nest_rms_norm(ratios)
+        ratio = compat.nest_rms_norm(ratios)
         infinity = tf.constant(math.inf, ratio.dtype)
         ratio = tf.where(tf.math.is_finite(ratio), ratio, infinity)
         good = ratio <= 1
@@ -389,7 +385,7 @@ class _Solver(tfp.math.ode.DormandPrince):
         beyond = tf.constant(2, time.dtype)
         state = solver_state._replace(
             current_state=tf.nest.map_structure(next_state, old, new),
-            current_derivative=runge_kutta_util.nest_where(
+            current_derivative=compat.nest_where(
                 good, rates, solver_state.current_derivative
             ),
             current_time=tf.where(failed | (time >= 1), beyond, time),

@@ -141,10 +141,10 @@ class LeakyReLU(Bijector):
     def _inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return self._scaled(y, -1)
 
-    def _batch_shape(self, x_event_ndims: int) -> tf.TensorShape:
+    def _static_batch(self, x_event_ndims: int) -> tf.TensorShape:
         shape = np.shape(self._slope)
         own = tf.TensorShape(shape[: max(0, len(shape) - x_event_ndims)])
-        return tf.broadcast_static_shape(own, super()._batch_shape(x_event_ndims))
+        return tf.broadcast_static_shape(own, super()._static_batch(x_event_ndims))
 
 
 # Of the smooth step, in units of the points at the kink.

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from scipy.special import ndtri
 
+from tfp_flows._core import compat
 from tfp_flows._core.conditioning import context_size_of
 from tfp_flows.diagnostics.held_out import DRAWN, Subject, chunks
 
@@ -15,9 +16,8 @@ __all__ = ["Scores", "normal_scores", "scores_of"]
 
 tfd = tfp.distributions
 
-# TFP's constructors return these base classes of theirs where a part is not a
-# composite tensor.
-_INDEPENDENT, _SAMPLE = tfd.Independent.__mro__[1], tfd.Sample.__mro__[1]
+_INDEPENDENT = compat.plain_class(tfd.Independent)
+_SAMPLE = compat.plain_class(tfd.Sample)
 
 _LEAST = 1e-300  # a share whose quantile is still a number
 

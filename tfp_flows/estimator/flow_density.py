@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
@@ -12,17 +12,12 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     OutlierMixin,
     TransformerMixin,
-    _fit_context,
 )
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tfp_flows import networks
+from tfp_flows._core import compat
 from tfp_flows.bijectors import Standardize
 from tfp_flows.estimator.clock import Clock
 from tfp_flows.estimator.race import Plan
@@ -45,6 +40,18 @@ _LEAST_SCALE, _LEAST_SCALE_BY_DISTANCE = 1e-18, 1e-5
 _MIDDLE_HALF = 1.349  # of a standard normal, from quartile to quartile
 
 
+@compat.checked_parameters(
+    layers=[compat.interval(Integral, 1, None, closed="left"), None],
+    hidden=["array-like", tuple, None],
+    bins=[compat.interval(Integral, 2, None, closed="left")],
+    batch_size=[compat.interval(Integral, 1, None, closed="left")],
+    learning_rate=[compat.interval(Real, 0, None, closed="neither")],
+    validation_fraction=[compat.interval(Real, 0, 1, closed="neither")],
+    contamination=[compat.interval(Real, 0, 0.5, closed="right")],
+    time_limit=[compat.interval(Real, 0, None, closed="neither"), None],
+    verbose=["verbose"],
+    random_state=["random_state"],
+)
 class FlowDensity(
     ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin, BaseEstimator
 ):
@@ -103,19 +110,6 @@ class FlowDensity(
     for the couplings; the start from a mixture is this project's.
     """
 
-    _parameter_constraints: ClassVar[dict] = {
-        "layers": [Interval(Integral, 1, None, closed="left"), None],
-        "hidden": ["array-like", tuple, None],
-        "bins": [Interval(Integral, 2, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "contamination": [Interval(Real, 0, 0.5, closed="right")],
-        "time_limit": [Interval(Real, 0, None, closed="neither"), None],
-        "verbose": ["verbose"],
-        "random_state": ["random_state"],
-    }
-
     def __init__(
         self,
         *,
@@ -143,7 +137,6 @@ class FlowDensity(
         self.verbose = verbose
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: None = None, sample_weight: Any = None) -> Self:
         """Fits the density to rows.
 
@@ -158,9 +151,7 @@ class FlowDensity(
         clock = Clock(self.time_limit)
         X = validate_data(self, X, dtype=np.float64)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
+            sample_weight = compat.checked_sample_weight(sample_weight, X)
             X, sample_weight = X[sample_weight > 0], sample_weight[sample_weight > 0]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         d = self._n_features_out = X.shape[1]

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._core import checks
+from tfp_flows._core import checks, compat
 from tfp_flows._core.conditioning import bind, context_size_of, infer_context_size
 from tfp_flows._core.files import beside
 from tfp_flows._core.part import hooks_of
@@ -567,7 +567,7 @@ class Flow(DensityModel):
         """
         # Where Keras cannot read the weights as a whole it reads them in pieces, of
         # which Python, from 3.12 on, checks no sums.
-        archive = getattr(store, "archive", None)
+        archive = compat.archive_of(store)
         if archive is not None and archive.filename:
             with zipfile.ZipFile(archive.filename) as file:
                 if part := file.testzip():

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._core import compat
 from tfp_flows._core.conditioning import bind
 from tfp_flows.bijectors.base import among_points_of
 
@@ -25,13 +26,7 @@ class Adoption:
     def adopt(self, variable: tf.Variable) -> keras.Variable:
         """Returns the Keras variable of `variable`, the same at every call."""
         if id(variable) not in self._by_id:
-            self._by_id[id(variable)] = keras.Variable(
-                variable,
-                dtype=variable.dtype.name,
-                trainable=variable.trainable,
-                autocast=False,
-                name=variable.name.split(":")[0].replace("/", "_"),
-            )
+            self._by_id[id(variable)] = compat.adopted(variable)
         return self._by_id[id(variable)]
 
 
@@ -74,7 +69,7 @@ class TFPLayer(keras.layers.Layer):
         # also those that hide in closures.
         apply = tf.function(self._apply, autograph=False)
         with among_points_of(points.shape[-1]):
-            graph = apply.get_concrete_function(points, context).graph
+            read = apply.get_concrete_function(points, context).variables
         self.sublayers = list(_keras_layers(self.tfp_object))
         taken = {
             part
@@ -82,10 +77,10 @@ class TFPLayer(keras.layers.Layer):
             for weight in layer.variables
             for part in _identities(weight.value)
         }
-        for variable in (*self.tfp_object.variables, *graph.variables):
+        for variable in (*self.tfp_object.variables, *read):
             if taken.isdisjoint(_identities(variable)):
                 taken.update(_identities(variable))
-                self._track_variable(self._adoption.adopt(variable))
+                compat.track(self, self._adoption.adopt(variable))
 
     def _apply(self, x: tf.Tensor, context: tf.Tensor) -> tuple[tf.Tensor, ...]:
         part = bind(self.tfp_object, context)
@@ -107,7 +102,8 @@ class TFPLayer(keras.layers.Layer):
 
 def _identities(variable: Any) -> set[int]:
     """Returns ids of the variable and, under a strategy, of its replicas."""
-    return {id(variable), *map(id, getattr(variable, "values", ()))}
+    copies = tf.distribute.get_strategy().experimental_local_results(variable)
+    return {id(variable), *map(id, copies)}
 
 
 def _keras_layers(tfp_object: tf.Module) -> Iterator[keras.Layer]:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Callable
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.animation import FuncAnimation
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 from tfp_flows._core import files
@@ -72,6 +74,21 @@ $player</body>
 class Film(FuncAnimation):
     """An animation that may be thrown away unseen; matplotlib's warns of that."""
 
+    def __init__(
+        self,
+        figure: Figure,
+        draw: Callable[[Any], Any],
+        *,
+        interval: int,
+        repeat_delay: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            figure, draw, interval=interval, repeat_delay=repeat_delay, **kwargs
+        )
+        self.figure, self.draw = figure, draw
+        self.interval, self.repeat_delay = interval, repeat_delay
+
     def __del__(self) -> None:
         pass
 
@@ -99,11 +116,11 @@ class Film(FuncAnimation):
           fps: frames a second; from `interval` when None.
           embed_frames, default_mode: not read; always embedded, and repeated.
         """
-        interval = self._interval if fps is None else 1000 / fps
-        canvas = FigureCanvasAgg(self._fig)
+        interval = self.interval if fps is None else 1000 / fps
+        canvas = FigureCanvasAgg(self.figure)
         frames = []
         for frame in self.new_frame_seq():
-            self._func(frame)
+            self.draw(frame)
             canvas.draw()
             file = io.BytesIO()
             image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
@@ -116,5 +133,5 @@ class Film(FuncAnimation):
             first=f"data:image/webp;base64,{frames[0]}",
             frames=f"[{listed}]",
             interval=round(interval),
-            rest=round(interval) + self._repeat_delay,
+            rest=round(interval) + self.repeat_delay,
         )

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfp_flows._core import devices
+from tfp_flows._core import compat, devices
 from tfp_flows.training.replicas import own
 
 __all__ = ["Packing", "fuse"]
@@ -134,7 +134,7 @@ class Packing:
         weights = [w for w, is_in in zip(self.weights, moved, strict=True) if is_in]
         momentum, velocity, change, iterations = map(
             own,
-            (self._momentum, self._velocity, self._move, optimizer._iterations.value),
+            (self._momentum, self._velocity, self._move, optimizer.iterations.value),
         )
         if optimizer.global_clipnorm is not None:
             gradient = tf.clip_by_norm(gradient, optimizer.global_clipnorm)
@@ -143,7 +143,9 @@ class Packing:
             gradient = tf.clip_by_value(gradient, -most, most)
         rate = tf.cast(optimizer.learning_rate, dtype)
         if optimizer.weight_decay is not None:
-            for weight in filter(optimizer._use_weight_decay, weights):
+            for weight in weights:
+                if not compat.has_weight_decay(optimizer, weight):
+                    continue
                 decay = tf.cast(optimizer.weight_decay, dtype)
                 mine = own(weight.value)
                 mine.assign_sub(mine * decay * rate)

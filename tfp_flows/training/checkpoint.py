@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._core import compat
 from tfp_flows._core.files import CHECKPOINT, beside
 from tfp_flows.data.batches import Order
 from tfp_flows.training.workers import Workers
@@ -185,7 +186,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._epoch = self._saved = told["epoch"]
         # Of a fit that has stopped early, no epochs are left.
         most = np.iinfo(np.int32).max
-        self.model._initial_epoch = most if told["stopped"] else told["epoch"]
+        compat.start_from_epoch(self.model, most if told["stopped"] else told["epoch"])
 
 
 def _read(path: Path, content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

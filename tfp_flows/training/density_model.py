@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._core import compat
 from tfp_flows.data import arguments
 from tfp_flows.data.batches import EVALUATED_AT_ONCE
 from tfp_flows.training.checkpoint import Checkpoint
@@ -151,7 +152,7 @@ class DensityModel(LikelihoodModel):
             self.train_function = self.test_function = self._many_steps = None
             raise
         finally:
-            self._initial_epoch = None  # a checkpoint may have set it
+            compat.start_from_epoch(self, None)  # a checkpoint may have set it
             if self._on_hand:
                 self._on_hand = self.train_function = None
         self._after_fit(points)
@@ -176,7 +177,7 @@ class DensityModel(LikelihoodModel):
 
         Args and errors are those of `fit`.
         """
-        if kwargs.get("_use_cached_eval_dataset"):  # from inside `fit`, already checked
+        if compat.is_evaluation_within_fit(kwargs):  # already checked
             return super().evaluate(x, y, batch_size=batch_size, **kwargs)
         points = self._checked(x, y, kwargs.pop("sample_weight", None))
         return super().evaluate(

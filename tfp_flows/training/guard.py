@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows.training.replicas import of_joint, own
+from tfp_flows._core import compat
+from tfp_flows.training.replicas import own
 
 __all__ = ["Guard", "Slower"]
 
@@ -115,7 +116,7 @@ class Guard(keras.callbacks.Callback):
         if not may_branch:  # the replicas meet once more, in Keras's update
             state = [own(v.value) for v in (*weights, *optimizer.variables)]
             before = [variable + 0 for variable in state]
-            with of_joint(optimizer):
+            with compat.gradients_already_summed(optimizer):
                 step()
             for variable, value in zip(state, before, strict=True):
                 variable.assign(tf.where(is_finite, variable, value))
@@ -178,7 +179,7 @@ class Guard(keras.callbacks.Callback):
             }
 
     def _taken(self) -> int:
-        return int(self._optimizer()._iterations.value.numpy())
+        return int(compat.step_counter(self._optimizer()).value.numpy())
 
     def _optimizer(self) -> keras.optimizers.Optimizer:
         """Returns the optimizer that counts and has the rate."""
@@ -214,9 +215,8 @@ class Guard(keras.callbacks.Callback):
                 "optimizer, or data without far-out points."
             )
         optimizer = self._optimizer()
-        rate = optimizer._learning_rate
-        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
-            optimizer.learning_rate = Slower(rate, 0.5)
+        if schedule := compat.schedule_of(optimizer):
+            optimizer.learning_rate = Slower(schedule, 0.5)
             self.model.make_train_function(force=True)
             self._restore(self._good)
         else:

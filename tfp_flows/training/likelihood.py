@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._core import devices
+from tfp_flows._core import compat, devices
 from tfp_flows.data import arguments
 from tfp_flows.data.batches import Order
 from tfp_flows.training.adam import fuse
@@ -35,7 +35,7 @@ def at_weights(method: Callable) -> Callable:
 
     @functools.wraps(method)
     def placed(self: "LikelihoodModel", *args: Any, **kwargs: Any) -> Any:
-        if tf.distribute.has_strategy() or self._distribute_strategy:
+        if tf.distribute.has_strategy() or compat.strategy_of(self):
             return method(self, *args, **kwargs)
         with devices.at(self._tensors):
             return method(self, *args, **kwargs)
@@ -122,7 +122,7 @@ class LikelihoodModel(OnReplicas):
                 "`loss` must be None: a Flow is fitted by -log_prob. "
                 f"Received: {loss!r}."
             )
-        check_scope(self._distribute_strategy, optimizer)
+        check_scope(compat.strategy_of(self), optimizer)
         self._steps_asked, self._jit_asked = steps_per_execution, jit_compile
         with self.distribute_strategy.scope():
             super().compile(
@@ -196,7 +196,7 @@ class LikelihoodModel(OnReplicas):
                 loss, gradients, rows, is_mean=self._loss_is_mean
             )
         taken = self._guard.apply(self.optimizer, gradients, weights, loss, parts)
-        self._loss_tracker.update_state(
+        compat.loss_tracker(self).update_state(
             tf.where(taken, loss, tf.zeros_like(loss)),
             sample_weight=tf.where(taken, tf.cast(rows, loss.dtype), 0),
         )
@@ -219,7 +219,7 @@ class LikelihoodModel(OnReplicas):
         x, _, weight = keras.utils.unpack_x_y_sample_weight(batch)
         rows = tf.nest.flatten(x)[0].shape[0]
         self._cut = (rows, 1)
-        one_by_one = self._distribute_strategy or self.run_eagerly
+        one_by_one = compat.strategy_of(self) or self.run_eagerly
         if rows is None or not self._loss_is_mean or one_by_one:
             return False
         count = self._parts_of(rows)
@@ -259,7 +259,7 @@ class LikelihoodModel(OnReplicas):
             super().make_train_function(force)
             return
         parts, order, batch_size = self._on_hand
-        strategy = self._distribute_strategy
+        strategy = compat.strategy_of(self)
         with tf.device("CPU:0") if strategy else contextlib.nullcontext():
             parts = tf.nest.map_structure(tf.constant, parts)
         feed = self._feed(parts, order, batch_size)
@@ -319,7 +319,7 @@ class LikelihoodModel(OnReplicas):
         self, batch_size: int | None, batches: Any, steps: int | None, callbacks: list
     ) -> None:
         """Sets how many steps one call does, where `compile` was not told."""
-        one_by_one = self._distribute_strategy and not self._on_hand
+        one_by_one = compat.strategy_of(self) and not self._on_hand
         if self._steps_asked is not None or one_by_one:
             return
         of_a_step = flops(self.trainable_variables, batch_size or _SOME_BATCH_SIZE)
@@ -339,7 +339,7 @@ class LikelihoodModel(OnReplicas):
 
         By a count, not by a clock: a fit that is resumed must not choose otherwise.
         """
-        if self._jit_asked is None and not self._distribute_strategy:
+        if self._jit_asked is None and not compat.strategy_of(self):
             if devices.is_gpu(self._tensors):
                 is_long = steps > _STEPS_FOR_XLA
             else:

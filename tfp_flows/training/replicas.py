@@ -12,11 +12,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfp_flows._core import compat
+
 __all__ = [
     "OnReplicas",
     "check_scope",
     "joint",
-    "of_joint",
     "on_each",
     "own",
     "part_of",
@@ -65,19 +66,6 @@ def joint(
     return loss, [g if g is None else next(rest) for g in gradients], rows
 
 
-@contextlib.contextmanager
-def of_joint(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Has Keras update weights by the gradients of `joint`, which are no longer parts.
-
-    So what an optimizer clips is the gradient of the whole batch, as on one device.
-    """
-    optimizer._all_reduce_sum_gradients = list
-    try:
-        yield
-    finally:
-        vars(optimizer).pop("_all_reduce_sum_gradients", None)  # replicas take turns
-
-
 def on_each(
     strategy: tf.distribute.Strategy, step: Callable[..., dict[str, Any]], *args: Any
 ) -> dict[str, tf.Tensor]:
@@ -100,25 +88,25 @@ def check_scope(
     chosen = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
     if chosen not in (None, strategy):
         what = "A flow is fitted on the replicas that it was made for"
-    elif strategy not in (None, getattr(optimizer, "_distribution_strategy", strategy)):
+    elif strategy not in (None, compat.strategy_of_optimizer(optimizer, strategy)):
         what = "`optimizer` must be made for the flow's replicas"
     else:
         return
     raise ValueError(f"{what}. Remedy: make it, too, within `with strategy.scope():`.")
 
 
-class OnReplicas(keras.Model):
+class OnReplicas(compat.TrainerHooks):
     """A Keras model that is fitted on replicas, of one process or of several.
 
     For batches that come from a dataset; Keras's own way needs parts of them that are
     equally long, takes one step a call, and fails on several workers.
     """
 
-    def _make_function(self, step: Callable) -> Callable:
+    def _make_steps(self, step: Callable) -> Callable:
         """Makes what `fit` and `evaluate` call."""
-        strategy, at_once = self._distribute_strategy, self.steps_per_execution
+        strategy, at_once = compat.strategy_of(self), self.steps_per_execution
         if strategy is None:
-            return super()._make_function(step)
+            return super()._make_steps(step)
 
         def one_step(batches: Iterator) -> dict[str, tf.Tensor]:
             return on_each(strategy, step, next(batches))
@@ -138,16 +126,14 @@ class OnReplicas(keras.Model):
 
         return steps
 
-    def _maybe_symbolic_build(
-        self, iterator: Any = None, data_batch: Any = None
-    ) -> None:
+    def _build_metrics(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Builds the metrics, from one replica's part of a batch."""
-        strategy = self._distribute_strategy
-        if not strategy or getattr(self._compile_metrics, "built", True):
+        strategy = compat.strategy_of(self)
+        if not strategy or not compat.compiled_metrics_wait(self):
             return
         if iterator is not None:
             _, _, batches = next(iter(iterator))
             data_batch = tf.nest.map_structure(
                 lambda part: strategy.experimental_local_results(part)[0], next(batches)
             )
-        super()._maybe_symbolic_build(data_batch=data_batch)
+        super()._build_metrics(data_batch=data_batch)
