@@ -1,4 +1,4 @@
-"""One fit, from its source to its files: what `tfp-flows fit` does."""
+"""What `tfp-flows fit` does: one fit, from its source to its files."""
 
 import argparse
 import contextlib
@@ -11,13 +11,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfp_flows._core import checks, files
+from tfp_flows.cli import words
 from tfp_flows.data import tables
 
 if TYPE_CHECKING:
@@ -26,20 +26,16 @@ if TYPE_CHECKING:
     from tfp_flows import Flow
     from tfp_flows.data.streams import Stream
 
-__all__ = ["SAMPLES", "STEPS", "TRAIN", "fit", "standard_error", "version"]
+__all__ = ["fit", "standard_error"]
 
-# Chosen on two_moons: under 0.05 nats from its entropy in 1 to 2 minutes on two cores.
-STEPS = 12_000
 _MOST_EPOCHS = 400
 
-_CHECKPOINT = "checkpoint"  # folder of the state of a fit that is under way
-_HIDDEN = ".tfp_flows-"  # begins the name of the folder of its files
+_CHECKPOINT = "checkpoint"  # folder with the state of a fit that is under way
+_STAGING = ".tfp_flows-"  # begins the name of the folder where files wait to be whole
 
-SAMPLES = 1000  # drawn from the fitted flow
-TRAIN = 50_000  # points of a named density
-_VALIDATION, _HELD_OUT = 10_000, 100_000
+_VALIDATION_ROWS, _TEST_ROWS = 10_000, 100_000  # of a named density
 _FEWEST_ROWS = 20  # of a file, so that a tenth of them has a standard error
-_FEWEST_JUDGED = 50  # held-out rows that a report can say something about
+_FEWEST_ROWS_FOR_REPORT = 50  # held-out rows from which a report can conclude anything
 
 
 def fit(options: argparse.Namespace) -> None:
@@ -57,9 +53,10 @@ def fit(options: argparse.Namespace) -> None:
     from tfp_flows._core import devices
     from tfp_flows.training.workers import Workers
 
-    strategy = _strategy(options.strategy)  # TensorFlow makes one first or not at all
+    # TensorFlow refuses to create a strategy after its runtime has started.
+    strategy = _strategy(options.strategy)
     data = _data(options)
-    if not Workers(strategy).is_chief:  # it helps; the chief leaves the files
+    if not Workers(strategy).is_chief:  # only the chief writes files
         options.quiet = True
         _fitted(data, options, strategy)
         return
@@ -67,7 +64,7 @@ def fit(options: argparse.Namespace) -> None:
         start = time.perf_counter()
         flow, history = _fitted(data, options, strategy)
         metrics = {
-            **_judge(flow, data),
+            **_evaluate(flow, data),
             "training_points": len(data.train),
             "epochs": len(history["val_loss"]),
             "best_epoch": int(np.nanargmin(history["val_loss"])) + 1,
@@ -77,25 +74,25 @@ def fit(options: argparse.Namespace) -> None:
             "source": options.source,
             "columns": data.columns,
             "seed": options.seed,
-            "options": _chosen(options),
+            "options": _result_options(options),
             "versions": _versions(),
         }
-        _leave(folder, flow, data, history, metrics, options.words)
+        _write_files(folder, flow, data, history, metrics, options.typed)
         written = sorted(file.name for file in folder.iterdir())
     if not options.quiet:
-        print(_told(metrics))
+        print(_summary(metrics))
         print(f"{options.out}: {', '.join(written)}")
 
 
 @contextlib.contextmanager
 def _staged(folder: Path) -> Iterator[Path]:
-    """Yields a hidden folder inside `folder`, whose files move there on success."""
+    """Yields a hidden folder inside `folder`; on success its files move to `folder`."""
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f"{_HIDDEN}*"):  # by one that was killed
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in folder.glob(f"{_STAGING}*"):  # of a fit that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
-        with tempfile.TemporaryDirectory(prefix=_HIDDEN, dir=folder) as hidden:
+        with tempfile.TemporaryDirectory(prefix=_STAGING, dir=folder) as hidden:
             yield Path(hidden)
             for file in sorted(Path(hidden).iterdir()):
                 os.replace(file, folder / file.name)
@@ -108,26 +105,29 @@ def _staged(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _resumable(options: argparse.Namespace) -> Iterator[None]:
-    """Keeps a checkpoint until all went well, for the same command to go on from.
+    """Keeps a checkpoint until the fit is done, for the same command to resume from.
 
     Raises:
-      ValueError: there is one of another command.
+      ValueError: the folder holds the checkpoint of another command.
     """
     folder = options.out / _CHECKPOINT
-    state, told = folder / files.CHECKPOINT, folder / "options.json"
-    mine = json.dumps([options.source, options.seed, _chosen(options)], default=str)
-    if state.exists() and told.exists() and told.read_text(encoding="utf-8") != mine:
+    state, record = folder / files.CHECKPOINT, folder / "options.json"
+    mine = json.dumps(
+        [options.source, options.seed, _result_options(options)], default=str
+    )
+    is_resumed = state.exists() and record.exists()
+    if is_resumed and record.read_text(encoding="utf-8") != mine:
         raise ValueError(
             f"{options.out} holds a fit that was interrupted, with other options. "
             f"Remedy: the same command, which goes on with it; or delete {folder}."
         )
-    with files.beside(told) as temporary:
+    with files.beside(record) as temporary:
         temporary.write_text(mine, encoding="utf-8")
     try:
         yield
     except BaseException as error:
         if isinstance(error, ArithmeticError) or not state.exists():
-            shutil.rmtree(folder)  # it would end the same way, or has not begun
+            shutil.rmtree(folder)  # resuming would end the same way, or has no state
         raise
     shutil.rmtree(folder)
 
@@ -137,11 +137,19 @@ def _resumable(options: argparse.Namespace) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class _Data:
-    """What a flow learns from, is watched on meanwhile, and is judged by."""
+    """The rows that a flow is fitted to and the two sets that are held out.
+
+    Attributes:
+      train: rows that the weights are fitted to.
+      validation: held-out rows that choose the epoch to keep.
+      test: held-out rows for the metrics and the report.
+      columns: names of the columns.
+      entropy: of a named density, in nats.
+    """
 
     train: "np.ndarray | Stream"
     validation: np.ndarray
-    held_out: np.ndarray
+    test: np.ndarray
     columns: list[str]
     entropy: float | None = None
 
@@ -163,7 +171,7 @@ def _is_density(name: str) -> bool:
 
 
 def _data_of_file(options: argparse.Namespace, seed: Any) -> _Data:
-    """Returns random tenths of the rows for validation and as held out."""
+    """Returns the rows of a file, a random tenth each for validation and test."""
     if options.samples is not None or options.parameter:
         raise ValueError("--samples and --parameter are for densities, not for files.")
     path = Path(options.source)
@@ -177,13 +185,13 @@ def _data_of_file(options: argparse.Namespace, seed: Any) -> _Data:
     )
     rows = np.random.default_rng(seed).permutation(n)
     tenth = n // 10
-    held_out, validation, train = np.split(points[rows], [tenth, 2 * tenth])
+    test, validation, train = np.split(points[rows], [tenth, 2 * tenth])
     _check_vary(train.min(axis=0), train.max(axis=0), table.columns, options.source)
-    return _Data(train, validation, held_out, table.columns)
+    return _Data(train, validation, test, table.columns)
 
 
 def _data_of_stream(options: argparse.Namespace) -> _Data:
-    """Returns the same of rows that stay in their files, but for bounded numbers."""
+    """Returns rows that stay in their files, and held-out rows of bounded number."""
     from tfp_flows.data.streams import Stream
 
     if options.key is not None or Path(options.source).suffix.lower() == ".npz":
@@ -195,9 +203,9 @@ def _data_of_stream(options: argparse.Namespace) -> _Data:
     columns = stream.columns or tables.names(len(stream.summary.mean))
     _check_vary(stream.summary.low, stream.summary.high, columns, options.source)
     few = min(len(stream) // 10, len(stream.summary.sample) // 4)
-    held_out, stream = stream.split(few)
+    test, stream = stream.split(few)
     validation, stream = stream.split(few)
-    return _Data(stream, validation, held_out, columns)
+    return _Data(stream, validation, test, columns)
 
 
 def _check_count(rows: int, source: str) -> None:
@@ -232,34 +240,35 @@ def _data_of_density(options: argparse.Namespace, seeds: Sequence[Any]) -> _Data
             f"{', '.join(tables.READABLE)}. Received: {options.source!r}."
         )
     density = densities.make(options.source, **dict(options.parameter))
-    sizes = (options.samples or TRAIN, _VALIDATION, _HELD_OUT)
-    parts = [
+    sizes = (options.samples or words.DENSITY_ROWS, _VALIDATION_ROWS, _TEST_ROWS)
+    train, validation, test = (
         density.sample(n, seed=seed).astype(options.dtype)
         for n, seed in zip(sizes, seeds, strict=True)
-    ]
-    return _Data(*parts, tables.names(density.event_size), density.entropy)
+    )
+    columns = tables.names(density.event_size)
+    return _Data(train, validation, test, columns, density.entropy)
 
 
 # Training
 
 
 def _strategy(name: str | None) -> "tf.distribute.Strategy":
-    """Returns what `--strategy` names, or what goes without saying."""
+    """Returns the strategy that `--strategy` names, or TensorFlow's default."""
     import tensorflow as tf
 
     if name is None:
         return tf.distribute.get_strategy()
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
-    told = os.environ.get("TF_CONFIG", "")
+    received = os.environ.get("TF_CONFIG", "")
     try:
-        config = json.loads(told)
+        config = json.loads(received)
         config["cluster"]["worker"], config["task"]["type"], config["task"]["index"]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             "--strategy multiworker needs TF_CONFIG in the environment of every "
             'worker, such as {"cluster": {"worker": ["host0:2222", "host1:2222"]}, '
-            f'"task": {{"type": "worker", "index": 0}}}}. Received: {told!r}.'
+            f'"task": {{"type": "worker", "index": 0}}}}. Received: {received!r}.'
         ) from error
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
@@ -283,7 +292,7 @@ def _fitted(
 
 
 def _flow(data: _Data, options: argparse.Namespace) -> "Flow":
-    """Returns the named flow."""
+    """Returns the flow that `--flow` names, not yet fitted."""
     from tfp_flows import recipes
 
     recipe = getattr(recipes, checks.pick(options.flow, recipes.__all__, "flow"))
@@ -308,7 +317,7 @@ def _train(
     import keras
 
     steps = math.ceil(len(data.train) / options.batch_size)  # of an epoch
-    epochs = options.epochs or min(math.ceil(STEPS / steps), _MOST_EPOCHS)
+    epochs = options.epochs or min(math.ceil(words.STEPS / steps), _MOST_EPOCHS)
     rate = keras.optimizers.schedules.CosineDecay(options.learning_rate, epochs * steps)
     flow.compile(keras.optimizers.Adam(rate, global_clipnorm=0.3))
     best = keras.callbacks.EarlyStopping(patience=epochs, restore_best_weights=True)
@@ -324,23 +333,23 @@ def _train(
     return history.history
 
 
-def _judge(flow: "Flow", data: _Data) -> dict[str, Any]:
-    """Returns what the held-out points say, in nats."""
-    log_prob = flow.log_prob(data.held_out).numpy().astype(np.float64)
+def _evaluate(flow: "Flow", data: _Data) -> dict[str, Any]:
+    """Returns the log_prob of the test rows and what it is compared with, in nats."""
+    log_prob = flow.log_prob(data.test).numpy().astype(np.float64)
     if not np.isfinite(log_prob).all():
         raise FloatingPointError(
             "The fit diverged: held-out points have no finite log_prob. Remedy: a "
             "lower --learning-rate."
         )
     mean = float(log_prob.mean())
-    verdict = {
+    metrics: dict[str, Any] = {
         "held_out_log_prob": mean,
         "standard_error": standard_error(log_prob),
         "held_out_points": len(log_prob),
     }
     if data.entropy is not None:
-        verdict |= {"entropy": data.entropy, "gap_to_entropy": -mean - data.entropy}
-    return verdict
+        metrics |= {"entropy": data.entropy, "gap_to_entropy": -mean - data.entropy}
+    return metrics
 
 
 def standard_error(values: np.ndarray) -> float:
@@ -351,29 +360,21 @@ def standard_error(values: np.ndarray) -> float:
 # Records
 
 
-def _chosen(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the options that the result depends on."""
-    elsewhere = ("command", "source", "seed", "out", "quiet", "strategy", "words")
-    return {name: v for name, v in vars(options).items() if name not in elsewhere}
+def _result_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the options that the result depends on, but the source and the seed."""
+    others = ("command", "source", "seed", "out", "quiet", "strategy", "typed")
+    return {name: v for name, v in vars(options).items() if name not in others}
 
 
 def _versions() -> dict[str, str]:
     packages = ("tensorflow", "keras", "tensorflow_probability", "tfp_flows")
     return {
         "python": platform.python_version(),
-        **{package: version(package) for package in packages},
+        **{package: words.version(package) for package in packages},
     }
 
 
-def version(package: str) -> str:
-    """Returns the version of an installed package."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _leave(
+def _write_files(
     folder: Path,
     flow: "Flow",
     data: _Data,
@@ -388,7 +389,7 @@ def _leave(
     flow.save(folder / "model.keras")
     plotting.plot_stages(flow).savefig(folder / "stages.png")
     plotting.plot_orders(flow, seed=seed).savefig(folder / "orders.png")
-    samples = flow.sample(SAMPLES, seed=seed).numpy()
+    samples = flow.sample(words.SAMPLES, seed=seed).numpy()
     tables.write(folder / "samples.csv", samples, data.columns)
     epochs = np.arange(1, 1 + metrics["epochs"])
     tables.write(
@@ -396,13 +397,14 @@ def _leave(
         np.stack([epochs, *history.values()], axis=-1),
         ["epoch", *history],
     )
-    if len(data.held_out) >= _FEWEST_JUDGED:
-        is_here = isinstance(data.train, np.ndarray)
+    if len(data.test) >= _FEWEST_ROWS_FOR_REPORT:
+        train = data.train
+        x_train = train if isinstance(train, np.ndarray) else train.summary.sample
         metrics["verdicts"] = report(
             flow,
-            data.held_out,
+            data.test,
             folder / "report.html",
-            x_train=data.train if is_here else data.train.summary.sample,
+            x_train=x_train,
             names=data.columns,
             history=history,
             entropy=data.entropy,
@@ -414,16 +416,16 @@ def _leave(
     (folder / "metrics.json").write_text(text, encoding="utf-8")
 
 
-def _told(metrics: dict[str, Any]) -> str:
-    told = (
+def _summary(metrics: dict[str, Any]) -> str:
+    summary = (
         f"log_prob of {metrics['held_out_points']:,} held-out points: "
         f"{metrics['held_out_log_prob']:.4f} ± {metrics['standard_error']:.4f} nats"
     )
     if "entropy" in metrics:
-        told += (
+        summary += (
             f"; exact entropy {metrics['entropy']:.4f}, gap "
             f"{metrics['gap_to_entropy']:.4f}"
         )
     if "verdicts" in metrics:
-        return f"{told}\n{metrics['verdicts'][0]}"
-    return f"{told}\nNo report: it takes {_FEWEST_JUDGED} held-out rows."
+        return f"{summary}\n{metrics['verdicts'][0]}"
+    return f"{summary}\nNo report: it takes {_FEWEST_ROWS_FOR_REPORT} held-out rows."
