@@ -58,7 +58,7 @@ _MODULE_OF = {
     "report": "reporting",
 }
 
-# These import matplotlib and scikit-learn, and register nothing with Keras. They are
+# These need matplotlib and scikit-learn, and register nothing with Keras. They are
 # loaded when they are first used.
 _HEAVY = ("FlowDensity", "diagnostics", "plotting", "report")
 
