@@ -1,4 +1,4 @@
-"""The mixture of few rows: as many components and as much shrinkage as they bear."""
+"""The mixture of few rows: how many components and how much shrinkage it has."""
 
 import numpy as np
 import pytest
@@ -17,22 +17,22 @@ def fitted(z, clock=None):
         return mixture_of_few(z, 0, clock or Clock(None))
 
 
-def test_columns_that_go_together_are_not_rounded_off():
+def test_correlated_columns_keep_their_narrow_direction():
     rng = np.random.default_rng(0)
     found = fitted(rng.normal(size=(300, 2)) @ STEEP)
-    unseen = rng.normal(size=(5_000, 2)) @ STEEP
+    test = rng.normal(size=(5_000, 2)) @ STEEP
     exact = -np.log(2 * np.pi) - 1 - np.log(0.0141)
     assert found.components == 1
-    assert found.mixture.score(unseen) == pytest.approx(exact, abs=0.03)
-    assert found.score == pytest.approx(exact, abs=0.3)  # of rows not seen
+    assert found.mixture.score(test) == pytest.approx(exact, abs=0.03)
+    assert found.score == pytest.approx(exact, abs=0.3)  # cross-validated
 
 
-def test_fewer_rows_than_columns_are_made_round():
+def test_fewer_rows_than_columns_get_a_large_ridge():
     rng = np.random.default_rng(0)
-    z, unseen = rng.normal(size=(25, 30)), rng.normal(size=(2_000, 30))
+    z, test = rng.normal(size=(25, 30)), rng.normal(size=(2_000, 30))
     exact = -15 * np.log(2 * np.pi) - 15
-    assert fitted(z).mixture.score(unseen) > exact - 8
-    assert GaussianMixture(1).fit(z).score(unseen) < exact - 1_000
+    assert fitted(z).mixture.score(test) > exact - 8
+    assert GaussianMixture(1).fit(z).score(test) < exact - 1_000
 
 
 def test_clusters_are_found_in_many_columns():
@@ -42,7 +42,7 @@ def test_clusters_are_found_in_many_columns():
     assert fitted(rng.normal(size=(400, 10))).components == 1
 
 
-def test_constants_tell_nothing_of_the_ridge():
+def test_constant_columns_do_not_change_the_ridge():
     z = np.random.default_rng(0).normal(size=(12, 6))
     with_constants = np.concatenate([z, np.zeros([12, 5])], axis=1)
     ridges = [fitted(each).mixture.reg_covar for each in (z, with_constants)]

@@ -1,4 +1,4 @@
-"""Estimators with scikit-learn's manners, fitted well by default in a stated time."""
+"""Estimators with scikit-learn's interface that choose and fit a flow by themselves."""
 
 from tfp_flows.estimator.flow_density import FlowDensity
 

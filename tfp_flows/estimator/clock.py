@@ -1,32 +1,35 @@
 """Clock: how much of a time limit is left."""
 
 import math
+import threading
 import time
 
 __all__ = ["Clock"]
 
 
 class Clock:
-    """The time since the start, and the end of it.
+    """Measures the time from its construction on, and how much of a limit is left.
 
     Args:
-      seconds: until the end; None for no end.
+      seconds: the limit; None for no limit.
+      cancelled: an event that ends the time at once when another thread sets it.
     """
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(
+        self, seconds: float | None, cancelled: threading.Event | None = None
+    ) -> None:
         self.seconds = math.inf if seconds is None else seconds
+        self._cancelled = cancelled
         self._start = time.perf_counter()
 
     @property
     def spent(self) -> float:
-        """Seconds since the start."""
+        """Seconds since the clock was constructed."""
         return time.perf_counter() - self._start
 
     @property
     def left(self) -> float:
-        """Seconds until the end."""
+        """Seconds until the limit, negative after it; -inf once cancelled."""
+        if self._cancelled is not None and self._cancelled.is_set():
+            return -math.inf
         return self.seconds - self.spent
-
-    def stop(self) -> None:
-        """Ends it now."""
-        self.seconds = -math.inf

@@ -1,4 +1,4 @@
-"""The mixture of few rows: its size and its shrinkage, by cross-validation."""
+"""The mixture of few rows: cross-validation chooses its size and its shrinkage."""
 
 from collections.abc import Callable
 
@@ -12,35 +12,48 @@ from tfp_flows.estimator.mixtures import Start, is_better, scores_of, sizes_of_f
 
 __all__ = ["mixture_of_few"]
 
-# Variances that are added to those of the components, of points of unit variance.
+# Ridges: variances that are added to those of the components, for points of unit
+# variance.
 _RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0)
-_FIRST_RIDGE = 0.1  # times columns over rows: of one component, tried before others
-_FEWEST = 3  # rows, of which one can be judged by the others
-_FOLDS, _PASSES = 5, 20
-_RESTARTS, _MORE_PASSES = 3, 100  # of the one that is returned
-_WORSE_SIZES = 2  # in a row, after which larger ones are not tried
+
+# The first ridge tried for one component is the one nearest to this many times the
+# number of columns over the number of rows.
+_FIRST_RIDGE = 0.1
+
+# Cross-validation needs at least this many rows.
+_FEWEST = 3
+
+# Folds, and iterations of each fit, in cross-validation.
+_FOLDS, _ITERATIONS = 5, 20
+
+# Restarts and iterations of the mixture that is returned.
+_RESTARTS, _LAST_ITERATIONS = 3, 100
+
+# So many sizes in a row that are not better than the best end the search.
+_WORSE_SIZES = 2
 
 
-# Matrices are small: threads would wait for each other more than they compute.
+# The matrices are small: threads would wait for each other longer than they compute.
 @threadpool_limits.wrap(limits=1, user_api="blas")
 def mixture_of_few(z: np.ndarray, seed: int, clock: Clock) -> Start:
-    """Returns the mixture that tells most of rows that it has not seen.
+    """Returns the mixture that is best in cross-validation.
 
-    Few rows cannot spare any to be judged by, so that each is judged by a mixture of
-    four fifths of the others. More components are taken if they are better by a
-    standard error.
+    Few rows are too precious to be held out, so that each row is scored by a mixture
+    of the other four folds. A mixture of more components must be better by a standard
+    error.
 
     Args:
-      z: `(n, d)`, of about unit scale, in random order, but equal ones together.
-      seed: of the centers to begin with.
-      clock: when to be done.
+      z: points `(n, d)`, of about unit variance, in random order, with equal rows next
+        to each other.
+      seed: of the initial centers.
+      clock: the time for all fits.
     """
     n = len(z)
     if n < _FEWEST:
-        return Start.judged(_fitted(np.repeat(z, 2, axis=0), 1, _RIDGES[-1], seed), z)
+        return Start.scored(_fitted(np.repeat(z, 2, axis=0), 1, _RIDGES[-1], seed), z)
     varies = z.min(axis=0) < z.max(axis=0)
-    judged = z[:, varies] if varies.any() else z  # a constant tells nothing of ridges
-    scores = _cross_validated(judged, seed)
+    compared = z[:, varies] if varies.any() else z  # constants favor small ridges
+    scores = _cross_validated(compared, seed)
     size, ridge = 1, _ridge_of_one(scores, _FIRST_RIDGE * z.shape[1] / n, clock)
     best, at, worse = scores(size, ridge), ridge, 0
     for larger in sizes_of_few(*z.shape)[1:]:
@@ -51,14 +64,14 @@ def mixture_of_few(z: np.ndarray, seed: int, clock: Clock) -> Start:
         worse = worse + 1 if found.mean() <= best.mean() else 0
         if is_better(found, best, 1):
             size, ridge, best = larger, at, found
-    last = {"n_init": _RESTARTS, "max_iter": _MORE_PASSES}
+    last = {"n_init": _RESTARTS, "max_iter": _LAST_ITERATIONS}
     mixture = _fitted(z, size, _RIDGES[ridge], seed, **last)
     return Start(mixture, float(best.mean()))
 
 
 def _cross_validated(z: np.ndarray, seed: int) -> Callable[[int, int], np.ndarray]:
-    """Returns what gives scores of all rows, for a size and the number of a ridge."""
-    folds = KFold(min(_FOLDS, len(z)))  # as equal rows are together, in one fold
+    """Returns a function that scores all rows, for a size and the index of a ridge."""
+    folds = KFold(min(_FOLDS, len(z)))  # unshuffled: equal rows share a fold
     known: dict[tuple[int, int], np.ndarray] = {}
 
     def scores(size: int, ridge: int) -> np.ndarray:
@@ -76,9 +89,9 @@ def _cross_validated(z: np.ndarray, seed: int) -> Callable[[int, int], np.ndarra
 def _ridge_of_one(
     scores: Callable[[int, int], np.ndarray], near: float, clock: Clock
 ) -> int:
-    """Returns the number of the best ridge for one component, of all if time allows.
+    """Returns the index of the best ridge for one component, of all if time allows.
 
-    It cannot climb: where ridges are far too small, all are equally bad.
+    A search that climbs would not find it: ridges far too small are all equally bad.
     """
     away = np.abs(np.log(np.divide(_RIDGES, near)))
     best, *others = np.argsort(away)
@@ -92,7 +105,7 @@ def _ridge_of_one(
 def _climbed(
     scores: Callable[[int, int], np.ndarray], size: int, ridge: int, clock: Clock
 ) -> int:
-    """Returns the number of the best ridge for a size, from one that may be near."""
+    """Returns the index of the best ridge for a size, climbing from a likely one."""
     while clock.left > 0:
         around = [i for i in (ridge, ridge - 1, ridge + 1) if 0 <= i < len(_RIDGES)]
         top = max(around, key=lambda i: scores(size, i).mean())
@@ -105,5 +118,5 @@ def _climbed(
 def _fitted(
     z: np.ndarray, size: int, ridge: float, seed: int, **options: int
 ) -> GaussianMixture:
-    options = {"init_params": "k-means++", "max_iter": _PASSES, **options}
+    options = {"init_params": "k-means++", "max_iter": _ITERATIONS, **options}
     return GaussianMixture(size, reg_covar=ridge, random_state=seed, **options).fit(z)

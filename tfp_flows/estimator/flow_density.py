@@ -20,7 +20,8 @@ from tfp_flows import networks
 from tfp_flows._core import compat
 from tfp_flows.bijectors import Standardize
 from tfp_flows.estimator.clock import Clock
-from tfp_flows.estimator.race import Plan
+from tfp_flows.estimator.settings import Settings
+from tfp_flows.estimator.verdict import Result
 from tfp_flows.estimator.warm_fit import warm_fit
 from tfp_flows.flow import Flow
 from tfp_flows.supports import Supports
@@ -29,15 +30,20 @@ __all__ = ["FlowDensity"]
 
 tfb = tfp.bijectors
 
-# A column whose deviation is this many times what its middle half says has outliers
-# that must not set its scale.
+# A column whose standard deviation is this many times the robust one has outliers, and
+# takes median and robust deviation as its units.
 _OUTLIERS = 20.0
-# Rows that tell the threshold of `predict`, and to how many nats.
-_LOOKED_AT, _THRESHOLD = 10_000, 0.1
-# A column of less than this scale, for itself or times its distance from 0, takes
-# float64: float32 would round its values together, or to 0.
+
+# The most rows that set the threshold of `predict`, and how exact their log-densities
+# are, in nats.
+_THRESHOLD_ROWS, _THRESHOLD_TOLERANCE = 10_000, 0.1
+
+# A column on a smaller scale than the first number, or than the second one times its
+# distance from 0, needs float64: float32 would underflow, or round its values together.
 _LEAST_SCALE, _LEAST_SCALE_BY_DISTANCE = 1e-18, 1e-5
-_MIDDLE_HALF = 1.349  # of a standard normal, from quartile to quartile
+
+# Distance of the quartiles of a standard normal distribution.
+_QUARTILE_DISTANCE = 1.349
 
 
 @compat.checked_parameters(
@@ -55,47 +61,57 @@ _MIDDLE_HALF = 1.349  # of a standard normal, from quartile to quartile
 class FlowDensity(
     ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin, BaseEstimator
 ):
-    """Density estimator: a Gaussian mixture that a normalizing flow goes on from.
+    """Density estimator: a normalizing flow that starts from a Gaussian mixture.
 
-    Columns are standardized. Gaussian mixtures of more and more components are fitted,
-    and become the base of a flow whose spline couplings begin as the identity: nothing
-    is lost at the start. Each is trained for a while; rows put aside tell which one to
-    train on and for how long, and are then learned too. The result, of averaged
-    weights, is kept if it is better than the best mixture on rows that neither has
-    seen. Few rows (less than 500, or 40 a column) get a mixture alone, with as many
-    components and as much shrinkage as cross-validation chooses.
+    The log-density is that of a base π, a mixture of Student's t components, with
+    spline couplings f from the base to standardized data, and the units s::
 
-    Densities are in the units of the data, log-densities in nats.
+        log p(x) = log π(f⁻¹(z)) + log|det ∂f⁻¹/∂z| - Σ_i log s_i,   z = (x - m) / s
+
+    `fit` takes three steps. It fits Gaussian mixtures with more and more components; it
+    trains flows that start from several of them, with couplings that are the identity
+    at first, so that nothing is lost at the start, and trains the best one to the end;
+    and it keeps the flow, of averaged weights, if held-out rows show that it is better
+    than the best mixture, or that mixture otherwise. Fewer than 500 rows, or 40 per
+    column, get a mixture alone, whose number of components and shrinkage are chosen by
+    cross-validation.
+
+    Densities are in the units of the data, log-densities in nats (natural logarithms).
 
     Args:
-      support: of the columns: "real", "positive", (a, b), "integer", "circular", one
-        for all or one a column, or by name; see `tfp_flows.supports.Supports`.
-      layers: number of couplings; chosen by the number of columns when None.
-      hidden: widths of the hidden layers of each coupling's network; chosen by the
-        number of rows when None.
-      bins: of each spline.
-      batch_size: rows a step.
-      learning_rate: at first; falls to 0 as a cosine.
-      validation_fraction: share of the rows that are held out; at least a tenth or 500
-        of them, at most 20,000.
-      contamination: share of outliers that `predict` finds among the training rows,
-        in (0, 0.5]; among others it finds more, the fewer rows there were to learn.
-      time_limit: seconds that `fit` may take, all in all; when None it takes a
-        step for each row, but at most 6,000.
-      verbose: 0 is silent, 1 shows the progress as Keras does.
-      random_state: None, a seed, or a RandomState.
+      support: what the columns can be: "real", "positive", (a, b), "integer",
+        "circular"; one for all columns, a list, or a dict by name; see
+        `tfp_flows.supports.Supports`. "real" by default.
+      layers: number of couplings ≥ 1; when None, 6 for up to 16 columns and 8 for more.
+      hidden: widths of the hidden layers of each coupling's conditioner; when None, two
+        of 64, of 128 from 100,000 rows on, or of 256 from 1,000,000 on.
+      bins: number of bins of each spline, at least 2; 8 by default.
+      batch_size: rows of a training step; 512 by default.
+      learning_rate: at the start, 4e-3 by default; it falls to 0 as a cosine.
+      validation_fraction: share of the rows, in (0, 1), that are held out; 0.05 by
+        default. At least a tenth of the rows or 500 are held out, at most 20,000.
+      contamination: share of the training rows, in (0, 0.5], that `predict` calls
+        outliers; 0.1 by default. Among new rows the share is larger, the more so the
+        fewer rows there were to fit.
+      time_limit: seconds that `fit` may take, everything included. When None, training
+        takes a step for each row, but at most 6,000.
+      verbose: 0 prints nothing, 1 shows the progress of training as Keras does.
+      random_state: None, a seed, or a `numpy.random.RandomState`.
 
     Attributes:
-      flow_: the fitted `Flow`, in the units of the data; a stage for each bijector.
-      history_: metric to its value after each epoch; empty for a mixture alone.
-      start_: mean held-out log_prob of the best mixture, before the flow; in nats, of
-        standardized columns. Of few rows the cross-validated one.
-      held_out_: the same of the result.
-      offset_: threshold of `predict`, a log-density.
-      n_features_in_, feature_names_in_: as everywhere in scikit-learn.
+      flow_: the fitted `Flow`, in the units of the data.
+      history_: dict from a metric to its value after each epoch; empty if no flow was
+        trained.
+      start_: mean held-out log-density of the best mixture, in nats, for standardized
+        columns. With few rows it is cross-validated.
+      held_out_: the same for the result.
+      offset_: the log-density, in nats, below which `predict` calls a row an outlier.
+      n_features_in_: number of columns.
+      feature_names_in_: names of the columns, if `X` was a DataFrame.
 
     Raises:
-      ValueError: NaN or infinite entries, no rows, data outside of `support`.
+      ValueError: `fit` was called with an option out of its range, no rows, NaN or
+        infinite entries, or data outside of `support`.
 
     Example:
       >>> import tfp_flows as tfpf
@@ -107,7 +123,7 @@ class FlowDensity(
       array([-1])
 
     Source: Durkan, Bekasov, Murray and Papamakarios (2019), "Neural spline flows",
-    for the couplings; the start from a mixture is this project's.
+    section 3, for the couplings; the start from a mixture is this project's.
     """
 
     def __init__(
@@ -123,7 +139,7 @@ class FlowDensity(
         contamination: float = 0.1,
         time_limit: float | None = None,
         verbose: int = 1,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.support = support
         self.layers = layers
@@ -141,12 +157,16 @@ class FlowDensity(
         """Fits the density to rows.
 
         Args:
-          X: `(n, d)`, array-like or a DataFrame.
-          y: not read.
+          X: data `(n, d)`, array-like or a DataFrame.
+          y: ignored; scikit-learn's pipelines pass it.
           sample_weight: `(n,)` numbers ≥ 0, not all 0; None for equal weights.
 
         Returns:
           The estimator itself.
+
+        Raises:
+          ValueError: an option is out of its range; no rows, NaN or infinite entries,
+            data outside of `support`; weights that are negative or all 0.
         """
         clock = Clock(self.time_limit)
         X = validate_data(self, X, dtype=np.float64)
@@ -155,44 +175,28 @@ class FlowDensity(
             X, sample_weight = X[sample_weight > 0], sample_weight[sample_weight > 0]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         d = self._n_features_out = X.shape[1]
-        plan = self._plan(*X.shape, seed)
-        self._supports = Supports(
-            self.support,
-            d,
-            columns=getattr(self, "feature_names_in_", None),
-            dtype="float64",
-        )
-        self._supports.adapt(X)
-        ends = self._supports.bijectors()
-        real = self._supports.dequantize(X, seed=seed)
-        for bijector in reversed(ends):
-            real = bijector.inverse(tf.constant(real)).numpy()
-        location, scale = _units(real)
-        result = warm_fit((real - location) / scale, sample_weight, plan, clock)
-        # float32 where a flow was trained; a mixture alone has no need to be fast.
-        base, bijectors = result.base, result.bijectors
-        least = np.maximum(_LEAST_SCALE, _LEAST_SCALE_BY_DISTANCE * np.abs(location))
-        if (scale < least).any():
-            base, *bijectors = (_in_float64(part, d) for part in (base, *bijectors))
-        dtype = base.dtype.name
-        config = {**self._supports.get_config(), "dtype": dtype}
-        self._supports = Supports.from_config(config)
-        units = Standardize(location, scale, dtype=dtype)
-        self.flow_ = Flow(
-            [*bijectors, units, *self._supports.bijectors()],
-            base=base,
-            name="flow_density",
-        )
+        names = getattr(self, "feature_names_in_", None)
+        supports = Supports(self.support, d, columns=names, dtype="float64")
+        supports.adapt(X)
+        real = tf.constant(supports.dequantize(X, seed=seed))
+        for bijector in reversed(supports.bijectors()):
+            real = bijector.inverse(real)
+        location, scale = _units(real.numpy())
+        z = (real.numpy() - location) / scale
+        result = warm_fit(z, sample_weight, self._settings(*X.shape, seed), clock)
+        self.flow_, self._supports = _in_units(result, location, scale, supports)
         self.history_ = result.history
         self.start_, self.held_out_ = result.start, result.held_out
-        some = np.random.default_rng(seed).permutation(len(X))[:_LOOKED_AT]
-        scores = self._supports.log_prob(self.flow_, X[some], tolerance=_THRESHOLD)
+        some = np.random.default_rng(seed).permutation(len(X))[:_THRESHOLD_ROWS]
+        scores = self._supports.log_prob(
+            self.flow_, X[some], tolerance=_THRESHOLD_TOLERANCE
+        )
         self.offset_ = float(np.quantile(scores, self.contamination))
         return self
 
-    def _plan(self, n: int, d: int, seed: int) -> Plan:
+    def _settings(self, n: int, d: int, seed: int) -> Settings:
         width = 64 if n < 100_000 else 128 if n < 1_000_000 else 256
-        return Plan(
+        return Settings(
             layers=self.layers or (6 if d <= 16 else 8),
             hidden=networks.as_hidden(
                 (width, width) if self.hidden is None else self.hidden
@@ -213,26 +217,47 @@ class FlowDensity(
         return validate_data(self, X, dtype=np.float64, reset=False)
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """Returns the log-density of each row, `(n,)`, in nats.
+        """Returns the log-density of each row.
 
-        For integer columns it is the log-mass; -inf outside of the support.
+        Args:
+          X: data `(n, d)`, array-like or a DataFrame.
+
+        Returns:
+          `(n,)`, in nats; a log-mass in whole-numbered columns, and -inf outside of the
+          support.
+
+        Raises:
+          ValueError: another number or other names of columns; NaN or infinite entries.
+          NotFittedError: `fit` was not called.
         """
         rows = self._rows(X)
         return self._supports.log_prob(self.flow_, rows)
 
     def score(self, X: Any, y: None = None) -> float:
-        """Returns the mean of `score_samples`, in nats."""
+        """Returns the mean of `score_samples`, in nats.
+
+        Args:
+          X: data `(n, d)`, array-like or a DataFrame.
+          y: ignored; scikit-learn's searches pass it.
+        """
         return float(self.score_samples(X).mean())
 
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
-        """Returns rows drawn from the density, `(n_samples, d)`.
+    def sample(
+        self,
+        n_samples: int = 1,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> Any:
+        """Draws rows from the density.
 
         Args:
           n_samples: how many.
-          random_state: None, a seed, or a RandomState.
+          random_state: None, a seed, or a `numpy.random.RandomState`.
 
         Returns:
-          An array, or a DataFrame when it was fitted to one.
+          An array `(n_samples, d)`, or a DataFrame if the density was fitted to one.
+
+        Raises:
+          NotFittedError: `fit` was not called.
         """
         check_is_fitted(self)
         seed = int(check_random_state(random_state).randint(2**31 - 1))
@@ -240,9 +265,20 @@ class FlowDensity(
         return self._supports.named(self._supports.quantize(points))
 
     def transform(self, X: Any) -> np.ndarray:
-        """Returns the rows at the base of the flow, `(n, d)`.
+        """Returns the points of the flow's base that the flow takes to the rows.
 
-        Integer columns are taken at the middle between a number and the next.
+        A whole number stands for the middle between itself and the next one.
+
+        Args:
+          X: data `(n, d)`, array-like or a DataFrame.
+
+        Returns:
+          `(n, d)`, float64.
+
+        Raises:
+          ValueError: data outside of the support; another number or other names of
+            columns; NaN or infinite entries.
+          NotFittedError: `fit` was not called.
         """
         rows = self._rows(X)
         points = self._supports.dequantize(rows, noise=False)
@@ -250,23 +286,67 @@ class FlowDensity(
         return chain.inverse(tf.constant(points)).numpy().astype(np.float64)
 
     def inverse_transform(self, X: Any) -> Any:
-        """Returns rows of data from points of the base, `(n, d)`."""
+        """Returns the rows of data that the flow makes of points of its base.
+
+        Args:
+          X: points `(n, d)`, such as `transform` returns.
+
+        Returns:
+          An array `(n, d)`, or a DataFrame if the density was fitted to one.
+
+        Raises:
+          NotFittedError: `fit` was not called.
+        """
         check_is_fitted(self)
         points = np.asarray(X, self.flow_.dtype)
         points = self.flow_.distribution.bijector.forward(tf.constant(points))
         return self._supports.named(self._supports.quantize(points.numpy()))
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Returns `score_samples` above the threshold, `(n,)`; negative: an outlier."""
+        """Returns `score_samples(X) - offset_`, `(n,)`: negative for outliers.
+
+        Args:
+          X: data `(n, d)`, array-like or a DataFrame.
+        """
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> np.ndarray:
-        """Returns -1 for outliers and 1 for the others, `(n,)`."""
+        """Returns -1 for outliers and 1 for other rows, `(n,)`.
+
+        Args:
+          X: data `(n, d)`, array-like or a DataFrame.
+        """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
 
+def _in_units(
+    result: Result, location: np.ndarray, scale: np.ndarray, supports: Supports
+) -> tuple[Flow, Supports]:
+    """Returns the flow in the units of the data, and the supports in its dtype.
+
+    A flow that was trained is in float32, a mixture alone in float64, as it has no need
+    to be fast; and so is a flow of columns that float32 would round off.
+
+    Args:
+      result: a density of standardized points.
+      location: of the columns, `(d,)`.
+      scale: of the columns, `(d,)`.
+      supports: of the columns, in float64.
+    """
+    base, bijectors = result.base, result.bijectors
+    least = np.maximum(_LEAST_SCALE, _LEAST_SCALE_BY_DISTANCE * np.abs(location))
+    if (scale < least).any():
+        d = len(location)
+        base, *bijectors = (_in_float64(part, d) for part in (base, *bijectors))
+    dtype = base.dtype.name
+    supports = Supports.from_config({**supports.get_config(), "dtype": dtype})
+    units = Standardize(location, scale, dtype=dtype)
+    parts = [*bijectors, units, *supports.bijectors()]
+    return Flow(parts, base=base, name="flow_density"), supports
+
+
 def _in_float64(part: Any, event_size: int) -> Any:
-    """Returns a copy of a bijector or a mixture of ours that computes in float64."""
+    """Returns a copy of one of our bijectors or mixtures that computes in float64."""
     copy = type(part).from_config({**part.get_config(), "dtype": "float64"})
     if isinstance(copy, tfb.Bijector):
         copy.build(event_size)
@@ -276,15 +356,18 @@ def _in_float64(part: Any, event_size: int) -> Any:
 
 
 def _units(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns location and scale of the columns, which outliers do not govern."""
+    """Returns location and scale of the columns, which outliers do not govern.
+
+    They are mean and standard deviation, or median and robust deviation of a column
+    with outliers.
+    """
     location, scale = x.mean(axis=0), x.std(axis=0)
     quartiles = np.quantile(x, [0.25, 0.5, 0.75], axis=0)
-    middle = (quartiles[2] - quartiles[0]) / _MIDDLE_HALF
+    middle = (quartiles[2] - quartiles[0]) / _QUARTILE_DISTANCE
     has_outliers = (middle > 0) & (scale > _OUTLIERS * middle)
     location = np.where(has_outliers, quartiles[1], location)
     scale = np.where(has_outliers, middle, scale)
-    # No scale is less than what rounding leaves of the numbers; a constant column has
-    # none, and 1 is as good as any.
+    # No scale is below the rounding error of the numbers. A constant column has 1.
     rounding = np.finfo(np.float64)
     least = np.maximum(16 * rounding.eps * np.abs(location), rounding.tiny**0.5)
     varies = x.min(axis=0) < x.max(axis=0)

@@ -1,391 +1,293 @@
-"""A race of starts: flows that begin as mixtures are trained, and one to the end."""
+"""The second step of a fit: flows from several starts race, one is trained to the end.
+
+The mixture that is best by itself is not always the best start: a flow removes what a
+mixture lacks, but not what a mixture has overfitted. So flows are trained from mixtures
+of fewer components too, for a while, and the selection rows choose the one that is
+trained for the rest of the time.
+"""
 
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Self
 
-import keras
 import numpy as np
-import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._core.devices import on_cpu
 from tfp_flows.bases import Mixture
-from tfp_flows.bijectors import Spline, SplineCoupling
-from tfp_flows.callbacks import CosineToDeadline, WeightAverage
 from tfp_flows.estimator.clock import Clock
 from tfp_flows.estimator.mixtures import Start, is_better
-from tfp_flows.flow import Flow
+from tfp_flows.estimator.shared_flow import History, SharedFlow, State
 
-__all__ = ["Plan", "Race", "Trained"]
+__all__ = ["Budget", "Trained", "race"]
 
 tfb = tfp.bijectors
 
-_XLA_SECONDS = 35.0  # from which on XLA wins back what it takes to compile
-# Rounds of the race: entrants at most, steps for each, and the share of all training at
-# most.
-_ROUNDS = ((99, 160, 0.2), (3, 400, 0.35))
-# Fewer than these cannot tell how long to train.
-_FEW_HELD_OUT = 2_500
-_STEPS, _STEPS_A_ROW = 6_000, 1  # where no time limit is given, at most
-_PATIENCE = 10  # epochs
-# So many at once, fewer of wide rows: the clock is looked at in between.
-_STEPS_AT_ONCE, _COLUMNS_AT_ONCE = 32, 512
-_STEPS_OF_AN_EPOCH = 128, 1024  # at least, at most
-# Share of the first round, or of all training without one, in which the rate rises:
-# Adam's first steps are as long as any, and would undo in all layers at once what the
-# mixture knows.
-_WARM_UP = 0.5, 0.1
-# Decay of the heads' weights, towards the identity, as 1 / rows as a prior has it.
-_DECAY_BY_ROWS, _MOST_DECAY = 36_000.0, 10.0
+# Fewer validation rows than this cannot tell when to end training.
+_ENOUGH_VALIDATION = 2_500
+
+# Steps of all training without a time limit: one for each row, but at most these.
+_MOST_STEPS = 6_000
+
+# The share of training in which the learning rate rises, when there is no race. The
+# first steps of Adam are as long as any, and would undo in all layers at once what the
+# mixture got right.
+_WARM_UP = 0.1
+
+# Training after the compilation of its graphs needs this many times the least that was
+# measured.
+_WORTHWHILE = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """What is fitted, and how; see `FlowDensity` for the meaning of each."""
+class _Round:
+    """A round of the race.
 
-    layers: int
-    hidden: tuple[int, ...]
-    bins: int
-    batch_size: int
-    learning_rate: float
-    validation_fraction: float
-    seed: int
-    verbose: int
+    Args:
+      entrants: how many flows take part, at most.
+      steps: of each flow, at most.
+      share: of all training, at most, for all of them together.
+      warm_up: share of the round in which the learning rate rises.
+    """
+
+    entrants: int
+    steps: int
+    share: float
+    warm_up: float
+
+
+_ROUNDS = (
+    _Round(entrants=99, steps=160, share=0.2, warm_up=0.5),
+    _Round(entrants=3, steps=400, share=0.35, warm_up=0.0),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """How long a flow may be trained.
+
+    Args:
+      clock: the time until the end of the fit.
+      steps: the most steps of all training; infinite under a time limit.
+      seconds_after: kept back for what follows training.
+      least_seconds: that any training takes, however short it is; 0 without a limit.
+    """
+
+    clock: Clock
+    steps: float
+    seconds_after: float
+    least_seconds: float
+
+    @classmethod
+    def measured(cls, flow: SharedFlow, clock: Clock) -> Self:
+        """Compiles the flow's graphs by using each one, and measures how long it takes.
+
+        Args:
+          flow: the flow to train; its states stay as they are.
+          clock: the time until the end of the fit.
+        """
+        timed = math.isfinite(clock.seconds)
+        rows = flow.rows
+        before = clock.spent
+        flow.scores(flow.initial, rows.validation)
+        # A graph like this one is compiled once more after training.
+        seconds_after = 1.0 + 1.5 * (clock.spent - before)
+        flow.train(flow.initial, steps=1, seconds=math.inf)  # compiles
+        before = clock.spent
+        if timed:
+            flow.train(flow.initial, steps=1, seconds=math.inf)
+        return cls(
+            clock,
+            math.inf if timed else min(_MOST_STEPS, len(rows.selection_and_train)),
+            seconds_after,
+            clock.spent - before if timed else 0.0,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that are left for training."""
+        return self.clock.left - self.seconds_after
+
+    @property
+    def is_worthwhile(self) -> bool:
+        """Whether there is time for more than the shortest training."""
+        return self.seconds > _WORTHWHILE * self.least_seconds
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What a race ends with.
+    """The flow that the second step hands on.
 
-    Attributes:
+    Args:
       bijectors: in sampling order.
       base: the mixture.
-      history: metric to its value after each epoch of the end of training.
-      scores: log_prob of the held-out points, `(n,)`, in nats.
-      judged: the same of the points that it had not seen when it was judged: of the
-        judges, too, where it has learned these afterwards, and then of the held-out.
+      history: metric to its value after each epoch of the last training.
+      validation_scores: log-density of the validation rows, `(n,)`, in nats.
+      held_out_scores: the same of the validation and selection rows together, from
+        before the flow was trained on the latter; None if they took part all along.
     """
 
     bijectors: list[tfb.Bijector]
     base: Mixture
-    history: dict[str, list[float]]
-    scores: np.ndarray
-    judged: np.ndarray
+    history: History
+    validation_scores: np.ndarray
+    held_out_scores: np.ndarray | None
 
 
-def _bijectors(d: int, plan: Plan) -> list[tfb.Bijector]:
-    """Returns couplings in pairs that split the coordinates in two, one each way."""
-    if d == 1:
-        return [Spline(2 * plan.bins, seed=plan.seed)]
-    rng = np.random.default_rng(plan.seed)
-    bijectors = []
-    for i in range(plan.layers):
-        if i % 2 == 0:
-            mask = np.zeros(d, int)
-            mask[rng.permutation(d)[: d // 2]] = 1
-        bijectors.append(
-            SplineCoupling(
-                mask.tolist(),
-                flip=i % 2 == 1,
-                bins=plan.bins,
-                affine=True,
-                hidden=plan.hidden,
-                seed=int(rng.integers(2**31)),
-            )
-        )
-    return bijectors
-
-
-@on_cpu
-def _batches(
-    points: tf.Tensor, first: int, batch_size: int, seed: int
-) -> tf.data.Dataset:
-    """Returns batches of rows from the first on, without end.
-
-    Every row comes once, then all in another order.
-    """
-    rows, width = points.shape
-    size = min(batch_size, rows - first)
-    count = (rows - first) // size
-
-    def epoch(i: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(first, rows), tf.stack([tf.constant(seed, tf.int64), i])
-        )
-        return tf.data.Dataset.from_tensor_slices(
-            tf.reshape(order[: count * size], [count, size])
-        )
-
-    # Without threads of its own: tf.data now and then waits half a minute for them
-    # when an iterator ends.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return (
-        tf.data.Dataset.counter()
-        .flat_map(epoch)
-        .map(lambda rows: tf.ensure_shape(tf.gather(points, rows), [size, width]))
-        .with_options(options)
-    )
-
-
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class _Entrant:
-    """A start in the race: the state of its flow, and what it scores."""
+    """A start in the race: the state of its flow, and the scores of selection rows."""
 
     start: Start
-    state: list[np.ndarray]
-    scores: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(1))
+    state: State
+    scores: np.ndarray | None = None
 
-    def mean(self) -> float:
+    @property
+    def mean_score(self) -> float:
         """The mean score; -inf where a score is not finite."""
         mean = float(self.scores.mean())
         return mean if math.isfinite(mean) else -math.inf
 
-    def promise(self) -> float:
-        """The score of its mixture."""
-        return self.start.score
 
-
-class Race:
-    """One compiled flow, whose weights are those of one start or of another.
+def race(flow: SharedFlow, starts: Sequence[Start], budget: Budget) -> Trained:
+    """Trains flows from all starts for a while, and one of them to the end.
 
     Args:
-      train: points to learn in the race, and afterwards.
-      judges: points to judge the race by, and to learn afterwards.
-      held_out: points to judge the end by.
-      components: of a start at most.
-      plan: what to fit.
-      clock: when to be done.
+      flow: the flow that all starts share.
+      starts: mixtures to start from.
+      budget: how long it may be trained.
     """
+    winner = _winner(flow, starts, budget)
+    warm_up = _WARM_UP if winner.scores is None else 0.0  # the race warmed it up
+    finish = (
+        _finish
+        if len(flow.rows.validation) >= _ENOUGH_VALIDATION
+        else _finish_in_two_parts
+    )
+    state, history, held_out_scores = finish(flow, winner.state, budget, warm_up)
+    scores = flow.scores(state, flow.rows.validation)
+    bijectors, base = flow.parts(state, winner.start.components)
+    return Trained(bijectors, base, history, scores, held_out_scores)
 
-    def __init__(
-        self,
-        train: np.ndarray,
-        judges: np.ndarray,
-        held_out: np.ndarray,
-        components: int,
-        plan: Plan,
-        clock: Clock,
-    ) -> None:
-        self._plan, self._clock = plan, clock
-        self._train = train.astype(np.float32)
-        self._judges = judges.astype(np.float32)
-        self._held_out = held_out.astype(np.float32)
-        rows, d = len(judges) + len(train), train.shape[1]
-        timed = math.isfinite(clock.seconds)
-        self._steps = math.inf if timed else min(_STEPS, _STEPS_A_ROW * rows)
-        self._at_once = min(_STEPS_AT_ONCE, max(_COLUMNS_AT_ONCE // d, 1))
-        # Spare components cost little: the graphs do not wait for the mixtures.
-        base = Mixture(d, components, tails="student", seed=plan.seed)
-        base.start(np.ones(1), np.zeros([1, d]), np.eye(d)[np.newaxis])
-        bijectors = _bijectors(d, plan)
-        for bijector in bijectors:  # identities: the same points reach them all
-            bijector.adapt(self._train)
-        self._flow = Flow(bijectors, base=base)
-        weights = self._flow.trainable_variables
-        decay = min(_MOST_DECAY, _DECAY_BY_ROWS / rows)
-        optimizer = keras.optimizers.Adam(
-            plan.learning_rate, global_clipnorm=1.0, weight_decay=decay
-        )
-        optimizer.exclude_from_weight_decay(
-            [weight for weight in weights if "/head/" not in weight.path]
-        )
-        self._flow.compile(
-            optimizer,
-            steps_per_execution=self._at_once,
-            jit_compile=clock.left > _XLA_SECONDS,
-        )
-        optimizer.build(weights)
-        self._variables = [
-            variable.value for variable in (*self._flow.variables, *optimizer.variables)
+
+def _winner(flow: SharedFlow, starts: Sequence[Start], budget: Budget) -> _Entrant:
+    """Trains each start for a while, the best few for longer, and returns one.
+
+    The entrant has scores if there was time and reason for a race.
+    """
+    seconds = budget.seconds
+    entrants = [_Entrant(start, flow.state_of(start)) for start in starts]
+    entrants.sort(key=lambda entrant: entrant.start.score, reverse=True)
+    for each in _ROUNDS:
+        most = each.entrants
+        if each.share * seconds < most * budget.least_seconds:
+            most = max(int(each.share * seconds / budget.least_seconds), 1)
+        entrants = entrants[:most]
+        if len(entrants) == 1:
+            return entrants[0]
+        entrants = [
+            _after_round(flow, entrant, each, len(entrants), budget.steps, seconds)
+            for entrant in entrants
         ]
-        self._average = WeightAverage(self._judges, patience=_PATIENCE)
-        with tf.device("CPU:0"):
-            points = tf.constant(np.concatenate([self._judges, self._train]))
-        size = min(plan.batch_size, len(train))
-        self._racing = _batches(points, len(judges), size, plan.seed)
-        self._batches = _batches(points, 0, size, plan.seed)
-        self._fresh = self._state()
-        before = clock.spent
-        self._flow.log_prob(self._held_out)
-        # What comes after training compiles that once more.
-        self._seconds_after = 1.0 + 1.5 * (clock.spent - before)
-        self._fit(self._racing, self._judges, 1, math.inf)  # compiles
-        before = clock.spent
-        if timed:
-            self._fit(self._racing, self._judges, 1, math.inf)
-        self._least_seconds = clock.spent - before  # of any training
-
-    @property
-    def _left(self) -> float:
-        """Seconds that are left to train in."""
-        return self._clock.left - self._seconds_after
-
-    @property
-    def has_time(self) -> bool:
-        """Whether there is time for more than the least training."""
-        return self._left > 2 * self._least_seconds
-
-    def run(self, starts: Sequence[Start]) -> Trained:
-        """Lets flows from all starts race, and trains the winner to the end."""
-        winner, has_raced = self._winner(starts)
-        options = {
-            "warm_up": 0.0 if has_raced else _WARM_UP[1],
-            "verbose": self._plan.verbose,
-        }
-        if len(self._held_out) < _FEW_HELD_OUT:
-            history, judged = self._fit_twice(**options)
-        else:
-            history = self._fit(
-                self._batches,
-                self._held_out,
-                self._steps,
-                self._left,
-                **options,
+        if flow.settings.verbose:
+            found = ", ".join(
+                f"{entrant.start.components}: {entrant.mean_score:.3f}"
+                for entrant in entrants
             )
-            judged = None
-        scores = self._scores(self._held_out)
-        return Trained(
-            list(self._flow.bijectors),
-            self._flow.base.cut(winner.components),
-            history,
-            scores,
-            scores if judged is None else judged,
-        )
+            print("Log-density of selection rows, by components at the start:", found)
+        entrants.sort(key=lambda entrant: entrant.mean_score, reverse=True)
+    best = entrants[0]
+    # Among flows within a standard error, the fewest components have most to gain.
+    near = [each for each in entrants if not is_better(best.scores, each.scores, 1)]
+    return min(near or [best], key=lambda entrant: entrant.start.components)
 
-    def _winner(self, starts: Sequence[Start]) -> tuple[Start, bool]:
-        """Trains each start for a while, the best few for longer, and returns one.
 
-        The flow is left with its weights. Returns also whether there was time for it.
-        """
-        seconds = self._left
-        racing = []
-        for start in starts:
-            self._restore(self._fresh)
-            start.put_into(self._flow.base, self._train)
-            racing.append(_Entrant(start, self._state()))
-        has_raced = False
-        for turn, (most, each, share) in enumerate(_ROUNDS):
-            key = _Entrant.mean if has_raced else _Entrant.promise
-            racing.sort(key=key, reverse=True)
-            if share * seconds < most * self._least_seconds:
-                most = max(int(share * seconds / self._least_seconds), 1)
-            racing = racing[:most]
-            if len(racing) == 1:
-                break
-            has_raced = True
-            share /= len(racing)
-            for entrant in racing:
-                self._restore(entrant.state)
-                # At a rate that stays: the averages are compared, and go on.
-                self._fit(
-                    self._racing,
-                    self._judges,
-                    min(each, share * self._steps),
-                    share * seconds,
-                    warm_up=0.0 if turn else _WARM_UP[0],
-                    alpha=1.0,
-                )
-                entrant.state = self._state()
-                entrant.scores = self._scores(self._judges)
-            if self._plan.verbose:
-                told = ", ".join(
-                    f"{entrant.start.components}: {entrant.mean():.3f}"
-                    for entrant in racing
-                )
-                print("Nats of rows not trained on, by components at the start:", told)
-        best = max(racing, key=_Entrant.mean)
-        # The thinnest that is within a standard error of the best: it has more to gain.
-        near = [each for each in racing if not is_better(best.scores, each.scores, 1)]
-        winner = min(near or [best], key=lambda each: each.start.components)
-        self._restore(winner.state)
-        return winner.start, has_raced
+def _after_round(
+    flow: SharedFlow,
+    entrant: _Entrant,
+    round_: _Round,
+    entrants: int,
+    steps: float,
+    seconds: float,
+) -> _Entrant:
+    """Returns an entrant after its share of a round.
 
-    def _fit_twice(self, **options: Any) -> tuple[dict[str, list[float]], np.ndarray]:
-        """Trains without the judges, who tell for how long, and then with them.
+    Args:
+      flow: the flow that all entrants share.
+      entrant: as it was before.
+      round_: the round.
+      entrants: how many share it.
+      steps: of all training.
+      seconds: of all training.
+    """
+    share = round_.share / entrants
+    # The rate does not fall: averages are compared, and training goes on from them.
+    state, _ = flow.train(
+        entrant.state,
+        steps=min(round_.steps, share * steps),
+        seconds=share * seconds,
+        warm_up=round_.warm_up,
+        alpha=1.0,
+    )
+    scores = flow.scores(state, flow.rows.selection)
+    return dataclasses.replace(entrant, state=state, scores=scores)
 
-        Returns the history, and the scores of judges and held-out rows in between.
 
-        Held-out rows are too few to tell: they would stop training by chance. They
-        only tell whether it should go on from there, as there are more rows now.
+def _finish(
+    flow: SharedFlow, state: State, budget: Budget, warm_up: float
+) -> tuple[State, History, None]:
+    """Trains to the end on all rows but the validation rows, which choose an average.
 
-        Source: Goodfellow, Bengio and Courville (2016), "Deep learning", algorithm 7.2.
-        """
-        fewer, all_rows = len(self._train), len(self._train) + len(self._judges)
-        share = fewer / (fewer + all_rows)  # as many passes each time
-        seconds = self._left
-        fresh = self._state()
-        history = self._fit(
-            self._racing, self._judges, share * self._steps, share * seconds, **options
-        )
-        scores = self._scores(self._held_out)
-        judged = np.concatenate([self._scores(self._judges), scores])
-        if self._left < self._least_seconds:
-            return history, judged
-        state = self._state()
-        losses = np.nan_to_num(history["val_loss"], nan=math.inf)
-        self._restore(fresh)
-        self._average.start_from_epoch = 1 + int(np.argmin(losses))
-        history = self._fit(
-            self._batches,
-            self._held_out,
-            (1 - share) * self._steps,
-            self._left,
-            **options,
-        )
-        if is_better(scores, self._scores(self._held_out), 2):
-            self._restore(state)
-        return history, judged
+    Returns the state, the history, and None, as the selection rows took part.
+    """
+    state, history = flow.train(
+        state,
+        steps=budget.steps,
+        seconds=budget.seconds,
+        with_selection=True,
+        warm_up=warm_up,
+        verbose=flow.settings.verbose,
+    )
+    return state, history, None
 
-    def _fit(
-        self,
-        batches: tf.data.Dataset,
-        judges: np.ndarray,
-        steps: float,
-        seconds: float,
-        *,
-        verbose: int = 0,
-        **rate: float,
-    ) -> dict[str, list[float]]:
-        """Trains for a while, and returns the history.
 
-        Args:
-          batches: of points.
-          judges: points to judge the averages of the weights by.
-          steps: after which training ends; may be infinite.
-          seconds: after which it ends at the latest.
-          verbose: as for Keras.
-          **rate: as for `CosineToDeadline`.
-        """
-        plan = self._plan
-        end = CosineToDeadline(
-            plan.learning_rate,
-            steps=math.ceil(steps) if math.isfinite(steps) else None,
-            seconds=max(seconds, 0.1),
-            **rate,
-        )
-        self._average.x = judges
-        least, most = _STEPS_OF_AN_EPOCH
-        of_an_epoch = min(max(len(self._train) // plan.batch_size, least), most)
-        history = self._flow.fit(
-            batches,
-            steps_per_epoch=of_an_epoch // self._at_once * self._at_once,
-            epochs=1_000_000,  # the end comes before
-            callbacks=[self._average, end],
-            verbose=verbose,
-        )
-        return history.history
+def _finish_in_two_parts(
+    flow: SharedFlow, fresh: State, budget: Budget, warm_up: float
+) -> tuple[State, History, np.ndarray]:
+    """Trains without the selection rows, and then from the same state with them.
 
-    def _scores(self, points: np.ndarray) -> np.ndarray:
-        return self._flow.log_prob(points).numpy().astype(np.float64)
+    A few validation rows would end training by chance. So the selection rows tell
+    after how many epochs the flow is best; with them it is then trained for as many
+    epochs, and on from there while the validation rows like it better.
 
-    # The state of an entrant: all weights, and what the optimizer remembers.
+    Returns the state, the history, and the scores of validation and selection rows
+    between the two parts.
 
-    def _state(self) -> list[np.ndarray]:
-        return [variable.numpy() for variable in self._variables]
-
-    def _restore(self, state: Sequence[np.ndarray]) -> None:
-        for variable, value in zip(self._variables, state, strict=True):
-            variable.assign(value)
+    Source: Goodfellow, Bengio and Courville (2016), "Deep learning", algorithm 7.2.
+    """
+    rows, verbose = flow.rows, flow.settings.verbose
+    fewer, more = len(rows.train), len(rows.selection_and_train)
+    share = fewer / (fewer + more)  # as many passes over the rows in both parts
+    first, history = flow.train(
+        fresh,
+        steps=share * budget.steps,
+        seconds=share * budget.seconds,
+        warm_up=warm_up,
+        verbose=verbose,
+    )
+    held_out_scores = flow.scores(first, rows.held_out)
+    if budget.seconds < budget.least_seconds:
+        return first, history, held_out_scores
+    losses = np.nan_to_num(history["val_loss"], nan=math.inf)
+    second, history = flow.train(
+        fresh,
+        steps=(1 - share) * budget.steps,
+        seconds=budget.seconds,
+        with_selection=True,
+        least_epochs=1 + int(np.argmin(losses)),
+        warm_up=warm_up,
+        verbose=verbose,
+    )
+    before = held_out_scores[: len(rows.validation)]
+    is_worse = is_better(before, flow.scores(second, rows.validation), 2)
+    return first if is_worse else second, history, held_out_scores

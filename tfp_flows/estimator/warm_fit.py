@@ -1,152 +1,105 @@
-"""How FlowDensity fits: mixtures first, a race of starts, then the winner's flow.
+"""How `FlowDensity` fits: mixtures, a race of flows that start from them, a verdict.
 
 A Gaussian mixture is hard to beat in a minute, so that the flow begins as one: its
-base is a mixture, and its couplings begin as the identity. The mixture that is best by
-itself is not always the best start: a flow removes what a mixture lacks, but not what
-it has learned by heart. So flows from mixtures of fewer components are trained beside
-it for a while, rows that none of them has seen judge them, and one of the flows is
-trained on with those rows too for the rest of the time.
+base is a mixture, and its couplings begin as the identity.
 """
 
-import dataclasses
-from collections.abc import Sequence
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import tensorflow_probability as tfp
 
-from tfp_flows.bases import Mixture
 from tfp_flows.estimator.clock import Clock
 from tfp_flows.estimator.few_rows import mixture_of_few
 from tfp_flows.estimator.mixtures import (
-    Start,
-    is_better,
-    mixtures,
+    Mixtures,
+    best_of,
+    fit_mixtures,
+    mixtures_of_all_sizes,
     most_components,
     quiet,
-    refitted,
-    scores_of,
 )
-from tfp_flows.estimator.race import Plan, Race
+from tfp_flows.estimator.race import Budget, race
+from tfp_flows.estimator.rows import Rows, in_random_order
+from tfp_flows.estimator.settings import Settings
+from tfp_flows.estimator.shared_flow import SharedFlow
+from tfp_flows.estimator.verdict import Result, mixture_alone, verdict
 
-__all__ = ["Result", "warm_fit"]
+__all__ = ["warm_fit"]
 
-tfb = tfp.bijectors
+# Fewer rows than this, or than this many per column, get a mixture alone, chosen by
+# cross-validation. Its tails are normal below the first number.
+_FEWEST_ROWS, _FEWEST_ROWS_PER_COLUMN = 500, 40
 
-_LEAST_HELD_OUT, _MOST_HELD_OUT = 500, 20_000
-# Of the other rows, those that mixtures and the race do not see, to be judged by them.
-_JUDGES, _MOST_JUDGES = 0.3, 20_000
+# A time limit below this, plus so much per column, leaves no time to compile and train
+# a flow.
+_LEAST_SECONDS, _LEAST_SECONDS_PER_COLUMN = 15.0, 0.1
 
-# Fewer rows than this times the width: a mixture is all they can tell; and fewer than
-# this: none of them can be spared to choose it by.
-_FEWEST_ROWS_A_COLUMN, _FEWEST_ROWS = 40, 500
+# Share of the time for mixtures when there is no flow.
+_MIXTURES_ALONE = 0.7
 
-_LEAST_SECONDS, _SECONDS_A_COLUMN = 15.0, 0.1  # to compile the graphs and to train
-# Share of the time for mixtures: without a flow; of short limits, but no more than
-# these seconds, while the flow's graphs compile; and of long ones.
-_MIXTURES_ALONE, _MIXTURES, _MIXTURES_SECONDS, _MIXTURES_LONG = 0.7, 0.25, 15.0, 0.15
+# Share of the time for mixtures when there is one. Under a short limit it is the first
+# number, as the flow compiles meanwhile, but no more than these seconds; under a long
+# limit it is the last.
+_MIXTURES_SHORT, _MIXTURES_SHORT_SECONDS, _MIXTURES_LONG = 0.25, 15.0, 0.15
 
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """A fitted density of the points that it was fitted to.
-
-    Attributes:
-      bijectors: in sampling order; none where a mixture is all.
-      base: the mixture.
-      history: metric to its value after each epoch of training.
-      start: held-out log_prob of the best mixture, in nats.
-      held_out: held-out log_prob of the result, in nats.
-    """
-
-    bijectors: list[tfb.Bijector]
-    base: Mixture
-    history: dict[str, list[float]]
-    start: float
-    held_out: float
+# XLA wins back the time that it takes to compile if more than this is left.
+_XLA_SECONDS = 35.0
 
 
 def warm_fit(
-    z: np.ndarray, weights: np.ndarray | None, plan: Plan, clock: Clock
+    z: np.ndarray, weights: np.ndarray | None, settings: Settings, clock: Clock
 ) -> Result:
     """Fits a density to standardized points.
 
     Args:
-      z: points `(n, d)`, float64, of about unit scale.
-      weights: `(n,)` numbers ≥ 0, or None.
-      plan: what to fit.
-      clock: when to be done.
+      z: points `(n, d)`, float64, of about unit variance.
+      weights: `(n,)` numbers ≥ 0, or None for equal weights.
+      settings: what to fit.
+      clock: the time until the end of the fit.
     """
     n, d = z.shape
-    z = z[_in_random_order(n, weights, plan.seed)]
-    if n < max(_FEWEST_ROWS, _FEWEST_ROWS_A_COLUMN * d):
+    z = z[in_random_order(n, weights, settings.seed)]
+    if n < max(_FEWEST_ROWS, _FEWEST_ROWS_PER_COLUMN * d):
         with quiet():
-            found = mixture_of_few(z, plan.seed, Clock(_MIXTURES_ALONE * clock.left))
-        return _alone(found, z if n >= _FEWEST_ROWS else None)
-    least = min(_LEAST_HELD_OUT, n // 10)
-    count = min(_MOST_HELD_OUT, max(least, round(plan.validation_fraction * n)), n // 2)
-    held_out, points = z[:count], z[count:]
-    with quiet():
-        if clock.left < _LEAST_SECONDS + _SECONDS_A_COLUMN * d:
-            allowance = Clock(_MIXTURES_ALONE * clock.left)
-            starts = mixtures(points, held_out, plan.seed, allowance)
-            return _alone(_best(starts), points)
-    seconds = min(_MIXTURES_SECONDS, _MIXTURES * clock.left)
-    allowance = Clock(max(seconds, _MIXTURES_LONG * clock.left))
-    count = min(_MOST_JUDGES, round(_JUDGES * len(points)))
-    judges, train = points[:count], points[count:]
+            found = mixture_of_few(z, settings.seed, _for_mixtures_alone(clock))
+        return mixture_alone(found, z if n >= _FEWEST_ROWS else None)
+    rows = Rows.split(z, settings.validation_fraction)
+    if clock.left < _LEAST_SECONDS + _LEAST_SECONDS_PER_COLUMN * d:
+        points = rows.selection_and_train
+        with quiet():
+            starts = mixtures_of_all_sizes(
+                points, rows.validation, settings.seed, _for_mixtures_alone(clock)
+            )
+        return mixture_alone(best_of(starts), points)
+    mixtures, flow, budget = _mixtures_while_compiling(rows, settings, clock)
+    if not budget.is_worthwhile:
+        return mixture_alone(mixtures.alone, rows.selection_and_train)
+    trained = race(flow, mixtures.starts, budget)
+    return verdict(mixtures, trained, rows)
 
-    def fit_mixtures() -> tuple[list[Start], Start]:
-        starts = mixtures(train, judges, plan.seed, allowance)
-        best = _best(starts)
-        alone = refitted(best, points, held_out, allowance)
-        return starts[: starts.index(best) + 1], alone
 
-    with quiet(), ThreadPoolExecutor(1) as aside:
-        task = aside.submit(fit_mixtures)
+def _for_mixtures_alone(clock: Clock) -> Clock:
+    return Clock(_MIXTURES_ALONE * clock.left)
+
+
+def _mixtures_while_compiling(
+    rows: Rows, settings: Settings, clock: Clock
+) -> tuple[Mixtures, SharedFlow, Budget]:
+    """Fits mixtures in a thread while the flow's graphs are compiled in this one."""
+    left = clock.left
+    short = min(_MIXTURES_SHORT_SECONDS, _MIXTURES_SHORT * left)
+    cancelled = threading.Event()
+    allowance = Clock(max(short, _MIXTURES_LONG * left), cancelled)
+    with quiet(), ThreadPoolExecutor(1) as thread:
+        task = thread.submit(fit_mixtures, rows, settings.seed, allowance)
         try:
-            components = most_components(*train.shape, allowance.seconds)
-            # Compiles meanwhile.
-            race = Race(train, judges, held_out, components, plan, clock)
+            components = most_components(*rows.train.shape, allowance.seconds)
+            flow = SharedFlow(
+                rows, components, settings, jit_compile=clock.left > _XLA_SECONDS
+            )
+            budget = Budget.measured(flow, clock)
         except BaseException:
-            allowance.stop()
+            cancelled.set()  # the thread need not finish for the error to surface
             raise
-    starts, alone = task.result()
-    if not race.has_time:
-        return _alone(alone, points)
-    trained = race.run(starts)
-    mixture, unseen = alone.mixture, held_out
-    if len(trained.judged) > len(held_out):  # neither has seen the judges
-        mixture, unseen = _best(starts).mixture, np.concatenate([judges, held_out])
-    is_gain = is_better(trained.judged, scores_of(mixture, unseen), 1)
-    if not is_gain or is_better(scores_of(alone.mixture, held_out), trained.scores, 2):
-        return dataclasses.replace(_alone(alone, points), history=trained.history)
-    return Result(
-        trained.bijectors,
-        trained.base,
-        trained.history,
-        alone.score,
-        float(trained.scores.mean()),
-    )
-
-
-def _in_random_order(n: int, weights: np.ndarray | None, seed: int) -> np.ndarray:
-    """Returns n numbers of rows, drawn by their weights where these differ.
-
-    Those of the same row stand together, so that parts of them share none.
-    """
-    rng = np.random.default_rng(seed)
-    rows = np.arange(n)
-    if weights is not None and (weights != weights[0]).any():
-        rows = rng.choice(n, n, p=weights / weights.sum())
-    place = np.argsort(rng.permutation(n))
-    return rows[np.argsort(place[rows])]
-
-
-def _best(starts: Sequence[Start]) -> Start:
-    return max(starts, key=lambda start: start.score)
-
-
-def _alone(start: Start, train: np.ndarray | None = None) -> Result:
-    """Returns a mixture as all there is; with heavier tails where `train` has them."""
-    return Result([], start.as_base(train), {}, start.score, start.score)
+    return task.result(), flow, budget
