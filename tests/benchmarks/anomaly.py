@@ -138,12 +138,13 @@ def page(rows: list[dict], options: argparse.Namespace) -> str:
     fitted = "the normal ones among 70%" if options.normal_only else "70%"
     return f"""# Finding anomalies
 
-ROC AUC on 30% of the rows, after fits to {fitted} of them; higher is better. Rows are
-split with the same share of anomalies, labels are unseen, columns are standardized.
-Means over {options.seeds} splits with their standard errors. GaussianMixture chooses
-its components on a tenth of the rows; the others are as they come, FlowDensity with
-`time_limit={options.seconds:g}`. FlowDensity and GaussianMixture are judged by
--log_prob. The tables are those of ADBench.
+The numbers are ROC AUC on 30% of the rows, after fits to {fitted} of them; higher is
+better. They are means over {options.seeds} splits with their standard errors. Both
+parts of a split have the same share of anomalies, no method gets the labels, and
+columns are standardized. GaussianMixture chooses its number of components on a tenth
+of the rows, FlowDensity has `time_limit={options.seconds:g}`, and the others have
+their default settings. FlowDensity and GaussianMixture rank rows by -log_prob. The
+tables are those of ADBench.
 
 {table(rows, options.methods)}
 

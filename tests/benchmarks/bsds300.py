@@ -192,33 +192,35 @@ def page(rows: list[dict], minutes: float, gaussian: float) -> str:
     published = [f"| {name} | {nats:.2f} |" for name, nats in PUBLISHED.items()]
     return f"""# Natural image patches: BSDS300
 
-Nats on {ROWS["test"]:,} test patches, higher is better, after {minutes:g} minutes of
-training on {ROWS["train"]:,} patches of 180 images and, to choose by, 10,000 of the 20
-others. The error is that of the patches, the images taken as given. All methods see
-whitened patches: FlowDensity with `time_limit={60 * minutes:g}` and nothing else set,
-zuko and flowjax with Adam at 1e-3, falling to zero on a cosine, and batches of 512, the
-mixture fitted to 200,000 of the patches.
+The numbers are mean log-densities of {ROWS["test"]:,} test patches in nats, after
+{minutes:g} minutes of training; higher is better. There are {ROWS["train"]:,}
+training patches, of 180 images, and 10,000 validation patches, of the 20 others. The
+standard error is that of the draw of patches, with the images taken as given. All
+methods get whitened patches. FlowDensity has `time_limit={60 * minutes:g}` and no
+other option; zuko and flowjax use Adam, with a rate that falls from 1e-3 to zero as a
+cosine, and batches of 512; the mixture is fitted to 200,000 of the patches.
 
 | method | minutes | test nats | minus {AIM} |
 |---|---|---|---|
 {chr(10).join(lines)}
 
-Grey scale; random 8×8 patches, every image equally likely; (pixel + uniform)/256; less
-the patch's mean; without the last pixel. Every tenth training image, by name, is one of
-the 20. A full-covariance Gaussian must score {GAUSSIAN[0]} ± {GAUSSIAN[1]} nats on a
-million patches of the test images, else nothing is trained; here {gaussian:.2f}. Which
-20 images are held out, which the papers do not say, moves that from 96.18 to 96.48, the
-draw of 250,000 patches by 0.1.
+The patches are 8×8, in grey, drawn at random with every image equally likely. A patch
+is (pixel + uniform) / 256, less its mean, without the last pixel. The 20 validation
+images are every tenth training image, by name. As a check of the data, a
+full-covariance Gaussian must reach {GAUSSIAN[0]} ± {GAUSSIAN[1]} nats on a million
+patches of the test images before anything is trained; it reached {gaussian:.2f}. The
+papers do not say which 20 images they hold out: other choices move this number from
+96.18 to 96.48, and another draw of 250,000 patches moves it by 0.1.
 
-Published, trained until they stopped improving:
+These are published results of models that were trained until they stopped improving:
 
 | model | test nats |
 |---|---|
 {chr(10).join(published)}
 
-What the published number would take: its authors trained RQ-NSF (C) for 400,000 steps
-of 512 patches (Durkan et al., 2019, appendix). At the 95 ms that a step of FlowDensity
-took on two cores that is ten hours; thirty minutes allow some 17,000 steps.
+The authors of RQ-NSF (C) trained it for 400,000 steps of 512 patches (Durkan et al.,
+2019, appendix). At the 95 ms that a step of FlowDensity took on two cores this would
+be ten hours; thirty minutes allow some 17,000 steps.
 
 {_harness.made_by(__file__)}
 """

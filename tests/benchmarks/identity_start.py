@@ -57,9 +57,12 @@ def main(steps: int, seeds: int) -> None:
             print(rows[-1], flush=True)
     page = f"""# Identity or random start of couplings
 
-Nats above the exact entropy on 50,000 fresh points, after {steps} steps of Adam (3e-3,
-cosine decay, global gradient norm clipped at 0.3), batches of {BATCH_SIZE} from
-{100 * BATCH_SIZE:,} points, RealNVP with 6 couplings of 128×128; lower is better.
+Couplings begin as the identity, since the last layer of each conditioner begins at
+zero. This table compares that with a random start of the last layer. It shows nats
+above the exact entropy on 50,000 fresh points; lower is better. Each fit is of a
+RealNVP with 6 couplings of 128×128, by {steps} steps of Adam (3e-3, cosine decay,
+global gradient norm clipped at 0.3) with batches of {BATCH_SIZE} from
+{100 * BATCH_SIZE:,} points.
 
 | density | seed | identity start | random start |
 |---|---|---|---|

@@ -92,11 +92,13 @@ def main(options: argparse.Namespace) -> None:
             for seed in range(options.seeds):
                 rows.append(compared(recipe, name, seed, options.steps))
                 print(table(rows[-1:]).splitlines()[-1], flush=True)
-    block = f"""Nats above the exact entropy on {FRESH:,} fresh points after \
-{options.steps:,} steps of {BATCH_SIZE} (Adam from 3e-3, cosine to 0), the paired \
-difference with its standard error; then the mean distance between log_prob of the \
-coarse fit in its own precision and that of the same weights in float32, its signed \
-mean, and the largest distance of `inverse(forward(x))` from x.
+    block = f"""Each recipe is fitted twice, in float32 and with mixed_bfloat16, by \
+{options.steps:,} steps of {BATCH_SIZE} (Adam, from 3e-3 to 0 as a cosine). The \
+first two columns of numbers are nats above the exact entropy on {FRESH:,} fresh \
+points, and "difference" is their paired difference with its standard error. "moved" \
+is the mean absolute difference between log_prob of the coarse fit in its own \
+precision and log_prob of the same weights in float32, "signed" is the mean of that \
+difference, and "round trip" is the largest distance of `inverse(forward(x))` from x.
 
 {table(rows)}
 

@@ -194,30 +194,33 @@ def page(rows: list[dict], options: argparse.Namespace) -> str:
     parts = [
         f"""# How well density estimators fit in {options.seconds:g} seconds
 
-Each method has the same points and {options.seconds:g} s of wall clock, compiling
-included, in a process of its own, one after the other; the slowest took
-{slowest:.0f} s. GaussianMixture: components chosen on a tenth of the points, then
-refitted. KernelDensity: the bandwidth likewise. zuko: NSF, 3 transforms; flowjax: MAF
-with rational-quadratic splines; both with Adam at 1e-3, batches of 256, standardized
-columns, and the weights that were best on a tenth of the points. FlowDensity:
-`time_limit={options.seconds:g}` and nothing else set. Seeds: {options.seeds}.
-A dash: not run."""
+Each method gets the same points and {options.seconds:g} s of wall clock, compiling
+included. The methods run one after the other, each in a process of its own; the
+slowest took {slowest:.0f} s. Number of seeds: {options.seeds}. A dash means that a
+method was not run.
+
+- FlowDensity has `time_limit={options.seconds:g}` and no other option.
+- GaussianMixture chooses its number of components on a tenth of the points, and is then
+  refitted to all of them. KernelDensity chooses its bandwidth in the same way.
+- zuko is an NSF with 3 transforms, flowjax a MAF with rational-quadratic splines. Both
+  use Adam at 1e-3, batches of 256, standardized columns, and the weights that were best
+  on a tenth of the points."""
     ]
     if table := density_table(rows, options.methods):
         parts.append(f"""## Named densities
 
-Nats above the exact entropy, paired on {TEST_ROWS:,} fresh points, after fits to
-{options.rows:,}; lower is better. crescent, thin_rings, heavy_cross, funnel (5-d) and
-twisted_mixture (10-d) are in `tests/benchmarks/_targets.py`, the others in
-`tfpf.densities`.
+The numbers are nats above the exact entropy, from paired differences on {TEST_ROWS:,}
+fresh points, after fits to {options.rows:,}; lower is better. crescent, thin_rings,
+heavy_cross, funnel (5-d) and twisted_mixture (10-d) are in
+`tests/benchmarks/_targets.py`, the others in `tfpf.densities`.
 
 {table}""")
     if table := table_table(rows, options.methods):
         parts.append(f"""## Tables
 
-Held-out log-likelihood in nats, higher is better; below it the difference to ours,
-paired. Columns are standardized, with uniform noise as wide as the least difference
-between their values.
+The numbers are mean log-densities of test rows in nats, higher is better, and below
+them the paired differences to ours. Columns are standardized, and get uniform noise
+as wide as the smallest difference between their values.
 
 {table}""")
     parts.append(_harness.made_by(__file__))
