@@ -19,6 +19,7 @@ import numpy as np
 
 import tfp_flows
 from tfp_flows._core import files
+from tfp_flows._core.statistics import standard_error
 from tfp_flows.cli import quiet, words
 from tfp_flows.data import tables
 
@@ -112,8 +113,6 @@ def _score(options: argparse.Namespace) -> None:
     _write_table(options.out, log_prob, ["log_prob"])
     mean = f"log_prob of {len(log_prob):,} rows: {log_prob.mean(dtype=np.float64):.4f}"
     if len(log_prob) > 1:
-        from tfp_flows.cli.fit import standard_error
-
         mean += f" ± {standard_error(log_prob):.4f}"
     print(f"{mean} nats", file=sys.stderr)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfp_flows._core import checks, files
+from tfp_flows._core.statistics import standard_error
 from tfp_flows.cli import words
 from tfp_flows.data import tables
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from tfp_flows import Flow
     from tfp_flows.data.streams import Stream
 
-__all__ = ["fit", "standard_error"]
+__all__ = ["fit"]
 
 _MOST_EPOCHS = 400
 
@@ -350,11 +351,6 @@ def _evaluate(flow: "Flow", data: _Data) -> dict[str, Any]:
     if data.entropy is not None:
         metrics |= {"entropy": data.entropy, "gap_to_entropy": -mean - data.entropy}
     return metrics
-
-
-def standard_error(values: np.ndarray) -> float:
-    """Returns the standard error of the mean of at least two numbers."""
-    return float(values.std(ddof=1, dtype=np.float64) / math.sqrt(len(values)))
 
 
 # Records

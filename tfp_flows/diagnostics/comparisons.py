@@ -8,6 +8,7 @@ from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
+from tfp_flows._core.statistics import mean_and_error
 from tfp_flows.diagnostics.held_out import Subject
 
 __all__ = ["Comparison", "comparisons_of", "likelihood_ratio"]
@@ -103,11 +104,6 @@ def likelihood_ratio(differences: list[np.ndarray]) -> float:
     """
     gains = [-float(np.sum(part)) for part in differences]
     return float(np.exp(min(0.0, np.log(len(gains)) - logsumexp(gains))))
-
-
-def mean_and_error(values: np.ndarray) -> tuple[float, float]:
-    """Returns a mean and its standard error."""
-    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
 class _Simple:

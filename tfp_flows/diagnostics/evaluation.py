@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from tfp_flows._core.statistics import mean_and_error
 from tfp_flows.diagnostics.calibration import calibrations_of, usable
-from tfp_flows.diagnostics.comparisons import comparisons_of, mean_and_error
+from tfp_flows.diagnostics.comparisons import comparisons_of
 from tfp_flows.diagnostics.copies import copies_of
 from tfp_flows.diagnostics.dependence import dependence_of
 from tfp_flows.diagnostics.findings import Check, FitReport

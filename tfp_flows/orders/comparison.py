@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfp_flows._core.statistics import standard_error
 from tfp_flows.flow import Flow
 
 __all__ = ["FittedOrder", "OrderComparison", "order_words", "ranked"]
@@ -171,9 +172,9 @@ def ranked(
         behind, behind_error = math.inf, math.nan
         error = math.nan
         if math.isfinite(mean(log_prob)):
-            error = _error(log_prob)
+            error = standard_error(log_prob)
             behind = mean(best) - mean(log_prob)
-            behind_error = _error(best - log_prob)
+            behind_error = standard_error(best - log_prob)
         fits.append(
             FittedOrder(
                 order=order,
@@ -187,10 +188,6 @@ def ranked(
             )
         )
     return tuple(fits)
-
-
-def _error(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / math.sqrt(len(values)))
 
 
 def _is_given(order: Sequence[int]) -> bool:

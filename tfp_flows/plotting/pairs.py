@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tfp_flows._core import checks
+from tfp_flows._core.statistics import median_and_spread
 from tfp_flows.plotting import drawables, panels, style
 from tfp_flows.plotting.densities import histogram
 
@@ -20,7 +21,6 @@ _MOST_BARS = 128
 _BARS_A_ROW = 32
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_MIDDLE_HALF = 1.349  # of a standard normal, from quartile to quartile
 
 # Of the middle nine tenths and of the middle half.
 _GREYS, _BLUES = ("#c9c9c9", "#7d7d7d"), ("#a9d0ea", style.BLUE)
@@ -302,8 +302,7 @@ def _draw_standing_bands(
 
 def _units(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns median and spread of each coordinate; the spread of a constant is 1."""
-    low, middle, high = np.quantile(x, [0.25, 0.5, 0.75], axis=0)
-    spread = (high - low) / _MIDDLE_HALF
+    middle, spread = median_and_spread(x)
     spread = np.where(spread > 0, spread, x.std(0))
     return middle, np.where(spread > 0, spread, 1.0)
 
