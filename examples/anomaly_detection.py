@@ -1,12 +1,12 @@
 """Malignant among benign: anomalies of a real table, found by their density.
 
 The table comes with scikit-learn: cell nuclei of 569 tumours, of which we take the ten
-mean measurements. A density of benign tumours alone is fitted; what has little density
-is an anomaly. FlowDensity knows when to stay small: for so few rows it takes a Gaussian
-mixture without a flow, at once, on what `support=` makes of the columns. Beside it
-stand scikit-learn's isolation forest and mixture, over several splits. `contamination`
-sets the threshold of `predict`: the share of the fitted rows that are called outliers;
-of rows that it has not seen it is more. Writes scores.png.
+mean measurements. A density is fitted to benign tumours only, and rows of low density
+are anomalies. For so few rows FlowDensity fits a Gaussian mixture without a flow, on
+the columns as `support=` transforms them. It is compared with scikit-learn's isolation
+forest and mixture over several splits. `contamination` sets the threshold of
+`predict`: the share of the fitted rows that are called outliers, which is larger among
+held-out rows. Writes scores.png.
 
 Run: python examples/anomaly_detection.py [--out FOLDER] [--splits N]
 """
@@ -32,7 +32,7 @@ def load() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def fit_all(rows: pd.DataFrame) -> dict:
-    """The three detectors; of mixtures the one with the least BIC."""
+    """Returns the three detectors; the mixture is the one with the lowest BIC."""
     mixtures = [mixture.GaussianMixture(k, random_state=0).fit(rows) for k in (1, 2, 3)]
     # Where concavity is exactly 0 there is no density: these two columns stay real.
     positive = [name for name in rows if "conca" not in name]
@@ -51,7 +51,7 @@ def fit_all(rows: pd.DataFrame) -> dict:
 
 
 def draw(scores: dict[str, np.ndarray], truth: np.ndarray, offset: float, path: Path):
-    """Log-densities of both kinds with the threshold; every detector's ROC curve."""
+    """Draws log-densities of both kinds with the threshold, and all ROC curves."""
     figure = Figure((9, 4), layout="constrained", dpi=110)
     left, right = figure.subplots(1, 2)
     log_prob = scores["FlowDensity"]

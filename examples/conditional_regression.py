@@ -1,14 +1,14 @@
-"""p(target | features) of a table: a spline on top of what a Gaussian head can say.
+"""p(target | features) of a table, by a Gaussian head and by one with a spline.
 
-A network reads the features; what it makes of them is the context of a flow over the
-target, and `tfpf.LogProb` makes the two one Keras model, trained end to end. With a
-conditional shift and scale alone the flow is the usual Gaussian head, a mean and a
-standard deviation from the network; a conditional spline before them adds the shape.
-Both are trained the same way and compared on rows that neither has seen. Writes
-predictions.png.
+A network reads the features, and its output is the context of a flow over the target.
+`tfpf.LogProb` joins the two to one Keras model, trained end to end. With a conditional
+shift and scale alone the flow is the usual Gaussian head, whose mean and standard
+deviation come from the network; a conditional spline before them changes the shape.
+Both are trained in the same way and compared on held-out rows. Writes predictions.png.
 
-The default table comes with scikit-learn: diabetes, 442 rows, too few to tell the two
-apart. A CSV of numbers, its last column the target, is given by its path.
+The default table comes with scikit-learn: diabetes, whose 442 rows are too few to show
+a difference. Give the path of a CSV of numbers, whose last column is the target, to
+use that instead.
 
 Run: python examples/conditional_regression.py [CSV] [--out FOLDER]
 """
@@ -37,12 +37,12 @@ def load(path: Path | None) -> tuple[np.ndarray, np.ndarray]:
 
 
 def make_model(target: np.ndarray, width: int, *, shape: bool) -> keras.Model:
-    """Encoder and head as one model, from {"features", "target"} to log_prob."""
+    """Returns one model of encoder and head, {"features", "target"} to log_prob."""
     options = {"hidden": (), "context_size": CONTEXT_SIZE}
     units = tfpf.bijectors.Standardize(target.mean(), target.std())
     chain = [tfpf.bijectors.LULinear(**options), units]
     if shape:
-        # A bend that few rows speak of would only follow their noise.
+        # Few rows cannot show a strong bend: it would follow their noise.
         bins = int(np.clip(len(target) // 100, 4, 16))
         chain.insert(0, tfpf.bijectors.Spline(bins, box=4.0, **options))
     flow = tfpf.Flow(chain, event_size=1)
@@ -65,7 +65,7 @@ def fit(features: np.ndarray, target: np.ndarray, *, shape: bool) -> keras.Model
     model.compile(keras.optimizers.Adam(1e-3), loss=tfpf.NegativeLogLikelihood())
     model.fit(
         {"features": features, "target": target},
-        target,  # Keras wants a y; it is not read
+        target,  # Keras requires a y, which is not used
         batch_size=batch_size,
         epochs=STEPS * batch_size // len(target),
         validation_split=0.2,
@@ -78,14 +78,14 @@ def fit(features: np.ndarray, target: np.ndarray, *, shape: bool) -> keras.Model
 
 
 def predicted(model: keras.Model, features: np.ndarray):
-    """The distribution of the target given one row of features, or each of many."""
+    """Returns the distribution of the target for each row of features."""
     context = model.get_layer("encoder")(np.atleast_2d(features))
     flow = model.get_layer("head").flow
     return flow.given(context if features.ndim > 1 else context[0])
 
 
 def compare(features: np.ndarray, target: np.ndarray) -> dict:
-    """Both models, and their log-densities of the third of the rows held out."""
+    """Returns both models, and their log-densities of a held-out third of rows."""
     rows, held_out, y, y_held_out = model_selection.train_test_split(
         features, target, test_size=1 / 3, random_state=0
     )
@@ -100,7 +100,7 @@ def compare(features: np.ndarray, target: np.ndarray) -> dict:
 
 
 def draw(result: dict, path: Path, count: int = 6) -> None:
-    """Both predicted densities of some held-out rows, and what was measured there."""
+    """Draws both predicted densities of some held-out rows, and their targets."""
     figure = Figure((9, 5), layout="constrained", dpi=150)
     rows, y = result["rows"][:count], result["y"]
     limits = tuple(np.quantile(y, [0, 1]) + np.array([-0.3, 0.3]) * y.std())

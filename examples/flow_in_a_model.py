@@ -1,12 +1,12 @@
 """Half a digit is hidden: a convolutional network whose head is a flow.
 
-The network sees the upper half of an image of scikit-learn's digits, 8 by 8 pixels.
-What is below is told in two numbers, the first principal components of the lower
-halves. The same strokes above can go on in several ways, and a flow that is conditional
-on what the network makes of them says so; a Gaussian head, which is the same flow
-without its couplings, must put one blob over all of them. Both are trained end to end
-by `model.fit`, through `tfpf.LogProb`, and compared in nats on a third of the images
-that neither has seen. Writes halves.png, where crosses are what was hidden.
+The network reads the upper half of an image of scikit-learn's digits, 8 by 8 pixels.
+The lower half is described by two numbers, its first principal components. The same
+strokes above can continue in several ways. A flow whose context is the output of the
+network can represent that; a Gaussian head, which is the same flow without its
+couplings, covers all of them by one ellipse. Both are trained end to end by
+`model.fit`, through `tfpf.LogProb`, and compared in nats on a held-out third of the
+images. Writes halves.png, where crosses mark the hidden halves.
 
 Run: python examples/flow_in_a_model.py [--out FOLDER] [--epochs N]
 """
@@ -26,7 +26,7 @@ SHOWN = (1, 4, 5, 7, 9)  # the first held-out image of each of these digits
 
 
 def load() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The images to fit to, and those that are held out, as dicts."""
+    """Returns the images to fit to, and the held-out ones, as dicts."""
     digits = datasets.load_digits()
     images = digits.images.astype("float32")[..., np.newaxis] / 16
     parts = model_selection.train_test_split(
@@ -56,7 +56,7 @@ def make_encoder() -> keras.Model:
 
 
 def make_head(*, couplings: int) -> tfpf.Flow:
-    """A Gaussian, its mean and covariance by the context; couplings add the shape."""
+    """Returns a conditional Gaussian, or with couplings one of another shape."""
     bijectors, options = tfpf.bijectors, {"context_size": CONTEXT_SIZE, "seed": 0}
     chain = [bijectors.LULinear(hidden=(), **options)]
     for mask in ([0, 1], [1, 0])[:couplings]:
@@ -66,7 +66,7 @@ def make_head(*, couplings: int) -> tfpf.Flow:
 
 
 def fit(head: tfpf.Flow, data: dict[str, np.ndarray], epochs: int) -> keras.Model:
-    """One model, from {"upper", "x"} to log_prob, fitted end to end."""
+    """Returns a fitted model from {"upper", "x"} to log_prob."""
     data, encoder = {name: data[name] for name in ("upper", "x")}, make_encoder()
     upper, x = keras.Input([4, 8, 1], name="upper"), keras.Input([COMPONENTS], name="x")
     head.adapt({"x": data["x"], "context": encoder(data["upper"])})  # units of the data
@@ -76,7 +76,7 @@ def fit(head: tfpf.Flow, data: dict[str, np.ndarray], epochs: int) -> keras.Mode
     best = keras.callbacks.EarlyStopping(patience=15, restore_best_weights=True)
     model.fit(
         data,
-        data["x"],  # Keras wants a y; it is not read
+        data["x"],  # Keras requires a y, which is not used
         batch_size=64,
         epochs=epochs,
         validation_split=0.2,
@@ -87,13 +87,13 @@ def fit(head: tfpf.Flow, data: dict[str, np.ndarray], epochs: int) -> keras.Mode
 
 
 def given(model: keras.Model, upper: np.ndarray):
-    """The distribution of what is below one upper half, or below each of many."""
+    """Returns the distribution of the lower half for each upper half."""
     context = model.get_layer("encoder")(upper.reshape(-1, 4, 8, 1))
     return model.get_layer("head").flow.given(context if upper.ndim > 3 else context[0])
 
 
 def draw(models: dict[str, keras.Model], data: dict[str, np.ndarray], path: Path):
-    """Images, their lower halves hidden in blue; what each head expects; the truth."""
+    """Draws images with hidden lower halves, what each head expects, and the truth."""
     figure = Figure((10, 5.8), layout="constrained", dpi=100)
     limits = [tuple(1.1 * np.quantile(x, [0, 1])) for x in data["x"].T]
     for digit, column in zip(SHOWN, figure.subplots(3, len(SHOWN)).T, strict=True):

@@ -1,11 +1,11 @@
 """Four unnormalized densities without data: a flow finds their log Z.
 
-The energies of Rezende and Mohamed (2015, table 1) on the box [-4, 4]²: two crescents,
-a wave, a wave that forks, a wave that forks sharply. A flow of spline couplings on a
-uniform base never leaves the box. It is fitted by reverse KL, while the energy rises
-from a twentieth to its full height, so that no part of it is lost. Its evidence lower
-bound is then close to log Z, and its importance weights give log Z itself. Writes
-energies.png.
+The energies are those of Rezende and Mohamed (2015, table 1) on the box [-4, 4]²: two
+crescents, a wave, a wave that forks, and a wave that forks sharply. A flow of spline
+couplings on a uniform base never leaves the box. It is fitted by reverse KL, while the
+energy rises from a twentieth to its full height, so that no mode is lost. Its evidence
+lower bound is then close to log Z, and its importance weights estimate log Z itself.
+Writes energies.png.
 
 Run: python examples/four_energies.py [--out FOLDER] [--epochs N]
 """
@@ -65,8 +65,8 @@ ENERGIES = {crescents: 1.878, wave: 2.082, fork: 2.642, sharp_fork: 2.685}
 
 
 def make_flow() -> tfpf.Flow:
-    # Inverted, the splines are evaluated where this fit needs them, to sample, and
-    # solved where it does not.
+    # Inverted, the splines are evaluated to sample, which this fit needs, and solved to
+    # invert, which it does not need.
     return tfpf.Flow(
         [
             tfb.Invert(
@@ -108,7 +108,7 @@ def fit(energy: Callable[[tf.Tensor], tf.Tensor], epochs: int) -> tfpf.Flow:
 
 
 def draw(flows: dict[Callable, tfpf.Flow], path: Path) -> None:
-    n = 200  # cells a side, each of the color of its middle
+    n = 200  # cells along each side, coloured by the density at their centres
     middles = ((2 * np.arange(n) + 1 - n) / n * BOX).astype("float32")
     points = np.stack(np.meshgrid(middles, middles), -1)
     figure = Figure(figsize=(3 * len(flows), 6), layout="constrained")

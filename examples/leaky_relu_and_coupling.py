@@ -1,9 +1,9 @@
 """LeakyReLU and coupling layers learn a quadratic density, layer by layer.
 
-The target: x2 = 4n, x1 = x2²/4 + n', with n and n' standard normal. Nine pairs of a
-LeakyReLU and an affine coupling with a small tanh network. Every log-det is exact, so
-the gap to the target's entropy is too. Writes stages.png, history.png and
-noise_to_data.gif, the 19 stages from noise to data.
+The target is x2 = 4n, x1 = x2²/4 + n', with n and n' standard normal. The flow has nine
+pairs of a LeakyReLU and an affine coupling with a small tanh network. Every log-det is
+exact, and so is the gap to the target's entropy. Writes stages.png, history.png and
+noise_to_data.gif, which shows the 19 stages from noise to data.
 
 Run: python examples/leaky_relu_and_coupling.py [--out FOLDER] [--epochs N]
 """
@@ -23,7 +23,7 @@ BATCH_SIZE = 250
 
 
 def opening_lesson() -> float:
-    """Uniform on [0, 1] under y = 2x + 1 has density one half on [1, 3]."""
+    """Returns the density of y = 2x + 1 at 2.5, with x uniform: it is one half."""
     flow = tfpf.Flow(
         [tfb.Scale(2.0), tfb.Shift(1.0)], tfd.Uniform(0.0, 1.0), event_size=1
     )

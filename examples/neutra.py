@@ -1,12 +1,12 @@
 """NeuTra: Hamiltonian Monte Carlo through a flow that has straightened a funnel.
 
-Neal's funnel in 25 dimensions: v ~ N(0, 3), and 24 coordinates ~ N(0, exp(v/2)). No
-step size fits its mouth and its neck, so plain HMC never sees the neck. A flow is
-fitted to the funnel by reverse KL, without data; then HMC runs on the base side of the
-flow, where the funnel is nearly a standard normal. Both are compiled by XLA, have their
-step size adapted and the best of several numbers of leapfrog steps, and start from the
-same samples of the flow, which spares plain HMC its search. Effective samples are those
-of the worst coordinate, across chains; seconds are of CPU time, for burn-in and
+Neal's funnel in 25 dimensions has v ~ N(0, 3) and 24 coordinates ~ N(0, exp(v/2)). No
+step size suits both its mouth and its neck, so that plain HMC never reaches the neck. A
+flow is fitted to the funnel by reverse KL, without data. HMC then runs on the base side
+of the flow, where the funnel is nearly a standard normal. Both samplers are compiled by
+XLA, adapt their step size, use the best of several numbers of leapfrog steps, and start
+from the same samples of the flow, so that plain HMC need not search. Effective samples
+are those of the worst coordinate, across chains; seconds are CPU time, for burn-in and
 sampling. Writes funnel.png.
 
 Run: python examples/neutra.py [--out FOLDER]
@@ -46,10 +46,10 @@ def funnel(x: tf.Tensor) -> tf.Tensor:
 
 
 def make_flow() -> tfpf.Flow:
-    """The coordinate that sets the scale of the others steers them, and back."""
+    """Returns a flow in which v, the scale of the others, conditions them, and back."""
     mask = [1] + [0] * (WIDTH - 1)
     scale = tfp.util.TransformedVariable(tf.ones([WIDTH]), tfb.Exp())
-    # Smooth networks: a kink of the density costs HMC its step size.
+    # The networks are smooth, since kinks of the density force HMC to small steps.
     options = {"hidden": (32,), "activation": "softplus"}
     return tfpf.Flow(
         [
@@ -73,7 +73,7 @@ def fit(flow: tfpf.Flow, epochs: int) -> float:
 
 
 def sampler(bijector: tfb.Bijector | None = None) -> Callable:
-    """Returns HMC on the funnel, or on what the bijector makes of it."""
+    """Returns HMC on the funnel, or on the funnel seen through the bijector."""
 
     @tf.function(jit_compile=True, autograph=False)
     def sample(start: tf.Tensor, leapfrogs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

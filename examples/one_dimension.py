@@ -1,9 +1,9 @@
 """One dimension, any base: a mixture's CDF carries the data to a Beta distribution.
 
-750 points from two Gaussians; the base is Beta(2, 5); one bijector, the CDF of a
-Gaussian mixture with 4 components, two more than are needed. Writes data.png,
-density.png and transformation.png, and softsign.png: a normal through Softsign is
-bimodal.
+The data are 750 points from two Gaussians, and the base is Beta(2, 5). There is one
+bijector, the CDF of a Gaussian mixture with 4 components, two more than are needed.
+Writes data.png, density.png and transformation.png, and softsign.png, which shows that
+a normal distribution becomes bimodal through Softsign.
 
 Run: python examples/one_dimension.py [--out FOLDER] [--epochs N]
 """

@@ -1,9 +1,9 @@
 """Five bijectors in five orders: does the order matter, and which is best?
 
 A cubic shear, a rotation, two couplings and a LeakyReLU are fitted to two moons in
-the given order and in four others, from the same weights, on the same batches, and
-judged on the same held-out points. Writes orders.png: how far each order is behind the
-best, and the density that each ended with.
+the given order and in four others, from the same weights and on the same batches, and
+compared on the same test points. Writes orders.png, which shows how far each order is
+behind the best, and the density that each ended with.
 
 Run: python examples/orders_compared.py [--out FOLDER] [--epochs N]
 """

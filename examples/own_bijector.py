@@ -1,12 +1,12 @@
 """Write a bijector of your own, have it checked, and fit it.
 
-A hyperbola, y = x + k·√(1 + x²), is a smooth kink: its slope goes from 1 - k far on the
-left to 1 + k far on the right, so it skews what is symmetric. TFP has none. Written as
-TFP's own are, it is checked by `check_bijector`; so is a version whose derivative is
-wrong, whose loss would fall far below the entropy, where no density can be. The right
-one, with its k learned, then stands in a Flow between TFP's Scale and Shift. The data
-are 3000 points of a Gumbel distribution, whose entropy is known. Writes density.png and
-skewed.keras.
+A hyperbola, y = x + k·√(1 + x²), is a smooth kink: its slope goes from 1 - k far on
+the left to 1 + k far on the right, so it skews what is symmetric. TFP does not have
+it. It is written like TFP's own bijectors and checked by `check_bijector`. So is a
+version whose derivative is wrong: its loss would fall far below the entropy, which no
+density can reach. The correct one, with its k learned, then becomes part of a Flow
+between TFP's Scale and Shift. The data are 3000 points of a Gumbel distribution, whose
+entropy is known. Writes density.png and skewed.keras.
 
 Run: python examples/own_bijector.py [--out FOLDER]
 """

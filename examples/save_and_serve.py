@@ -2,9 +2,9 @@
 
 A flow is fitted to two moons for a moment and saved as .keras, which a fresh Python
 process loads after `import tfp_flows`. Exported as a SavedModel it needs neither
-tfp_flows nor TFP: a process that imports TensorFlow alone reads points as JSON and
-answers with the same log-densities and new samples. Files that were cut short, as by a
-broken copy, are refused. Writes moons.keras and the folder saved_model.
+tfp_flows nor TFP: a process that imports only TensorFlow reads points as JSON and
+answers with the same log-densities and new samples. A file that was cut short, by a
+broken copy for example, is refused. Writes moons.keras and the folder saved_model.
 
 Run: python examples/save_and_serve.py [--out FOLDER]
 """
@@ -23,7 +23,7 @@ import tfp_flows as tfpf
 LOAD = """
 import json, sys
 import keras
-import tfp_flows  # with it, Keras knows what a Flow is
+import tfp_flows  # registers Flow with Keras
 
 flow = keras.models.load_model(sys.argv[1])
 print(json.dumps({"log_prob": flow.log_prob(json.load(sys.stdin)).numpy().tolist()}))
@@ -56,7 +56,7 @@ def in_fresh_python(script: str, path: Path, points: np.ndarray) -> dict:
 
 
 def refusal(path: Path) -> str:
-    """What loading half of a file says."""
+    """Returns the error of loading half of a file."""
     half = path.with_name("half.keras")
     half.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     try:

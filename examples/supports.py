@@ -1,11 +1,11 @@
 """Wind: a speed, a direction, a humidity and a count in one density.
 
-A speed is never negative, a direction comes round, a humidity is a share, gusts are
+A speed is never negative, a direction is circular, a humidity is a share, and gusts are
 counted. `support=` says so, and FlowDensity gives a density in the table's own units
 (per m/s and degree, and a mass in the count) whose samples are all possible. The table
-is drawn from a process that is known, so the nats that are lost against the truth are
-exact. Beside it stands the same estimator that is told of the count alone, so that its
-nats are in the same units. Writes wind.png.
+is drawn from a known process, so that the distance from the truth, in nats, is exact.
+For comparison, the same estimator gets the support of the count only, so that its nats
+are in the same units. Writes wind.png.
 
 Run: python examples/supports.py [--out FOLDER] [--rows N]
 """
@@ -31,7 +31,7 @@ WEST, NORTH, SHARE_WEST = np.radians(260.0), np.radians(5.0), 0.6
 
 
 def draw_wind(n: int, seed: int) -> pd.DataFrame:
-    """Mostly strong and moist from the west, else weak and dry about the north."""
+    """Draws wind: mostly strong and moist from the west, else weak and dry."""
     rng = np.random.default_rng(seed)
     is_west = rng.uniform(size=n) < SHARE_WEST
     angle = rng.vonmises(np.where(is_west, WEST, NORTH), np.where(is_west, 6.0, 3.0))
@@ -43,7 +43,7 @@ def draw_wind(n: int, seed: int) -> pd.DataFrame:
 
 
 def conditions(angle: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, float]:
-    """Shape and mean of the speed, and both parameters of the humidity."""
+    """Returns shape and mean of the speed, and both parameters of the humidity."""
     from_west = np.cos(angle - WEST)
     return 1.5, 4.0 + 3.0 * from_west, 3.0 + 2.0 * from_west, 1.2
 
@@ -67,7 +67,7 @@ def is_possible(wind: pd.DataFrame) -> pd.Series:
 
 
 def draw(tables: dict[str, pd.DataFrame], path: Path) -> None:
-    """Directions with speeds, humidities with counts; the impossible ones in orange."""
+    """Draws directions with speeds, humidities with counts; impossible ones orange."""
     figure = Figure((9, 5.6), layout="constrained", dpi=110)
     grid = figure.subplots(2, 3, sharex="row", sharey="row")
     for (name, wind), (upper, lower) in zip(tables.items(), grid.T, strict=True):

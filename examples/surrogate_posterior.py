@@ -1,13 +1,14 @@
 """Eight schools: a flow as surrogate posterior in tfp.vi, then as a proposal.
 
-Eight effects with an unknown mean and an unknown spread τ: where τ is small the effects
-must agree, so the posterior is a funnel in log τ. `tfp.vi.fit_surrogate_posterior` fits
-a flow to it with a Keras optimizer. What the flow gets wrong, Metropolis-Hastings puts
-right: the flow proposes, independently of where the chain stands. It is compared with
-HMC on the same posterior, compiled alike, with the same chains, its step size adapted
-and the best of several numbers of leapfrog steps; and with the exact answer, which
-quadrature gives for this model. Effective samples are those of the worst coordinate,
-across chains; seconds are of CPU time, for burn-in and sampling. Writes posterior.png.
+Eight effects have an unknown mean and an unknown spread τ. Where τ is small the
+effects must agree, so the posterior is a funnel in log τ.
+`tfp.vi.fit_surrogate_posterior` fits a flow to it with a Keras optimizer.
+Metropolis-Hastings corrects the errors of the flow, which proposes points
+independently of the chain's state. It is compared with HMC on the same posterior,
+which is compiled too, has the same chains, adapts its step size and uses the best of
+several numbers of leapfrog steps, and with the exact answer, which quadrature gives
+for this model. Effective samples are those of the worst coordinate, across chains;
+seconds are CPU time, for burn-in and sampling. Writes posterior.png.
 
 Run: python examples/surrogate_posterior.py [--out FOLDER] [--steps N]
 
@@ -66,9 +67,10 @@ def exact_log_tau() -> tuple[np.ndarray, np.ndarray]:
 
 
 def make_flow() -> tfpf.Flow:
-    """log τ steers the rest, and with the mean the effects: last by a linear network.
+    """Returns a flow in which log τ, with the mean, conditions the effects.
 
-    Where τ is small the effects equal the mean, which a linear network says exactly.
+    The last network is linear: where τ is small the effects equal the mean, which a
+    linear network represents exactly.
     """
     log_tau = [0, 1] + [0] * (WIDTH - 2)
     both = [1, 1] + [0] * (WIDTH - 2)

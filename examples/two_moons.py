@@ -1,7 +1,7 @@
 """RealNVP on two moons: real data beside samples, and how exactly it inverts.
 
-Six affine couplings of two hidden ReLU layers of 128 with alternating masks. Writes
-samples.png, stages.png, history.png and two_moons.keras.
+The flow has six affine couplings with alternating masks, each with two hidden ReLU
+layers of 128. Writes samples.png, stages.png, history.png and two_moons.keras.
 
 Run: python examples/two_moons.py [--out FOLDER] [--epochs N]
 """
@@ -19,7 +19,7 @@ BATCH_SIZE = 250
 
 
 def round_trip_error(flow: tfpf.Flow, x: np.ndarray) -> float:
-    """Largest |x → z → x|, without TFP's cache of the way there."""
+    """Returns the largest error of x → z → x, computed without TFP's cache."""
     chain = flow.distribution.bijector
     z = chain.inverse(tf.constant(x, flow.dtype)).numpy()
     return float(np.abs(chain.forward(z).numpy() - x).max())
