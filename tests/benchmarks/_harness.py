@@ -30,8 +30,8 @@ LIBRARIES = (
 def run(script: str, folder: Path, method: str, seconds: float, seed: int) -> bool:
     """Fits in a fresh process: `script --fit folder method seconds seed`.
 
-    That writes folder/method.json last; where it is, nothing is run. A fit that fails
-    says why, and the others go on.
+    The process writes folder/method.json last; if that file exists, nothing is run. A
+    fit that fails prints why, and the other fits still run.
 
     Returns:
       Whether there is a result.
@@ -64,7 +64,7 @@ def fit(
 
 
 def split(points: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns nine tenths of the points to train on, and one to choose by."""
+    """Returns nine tenths of the points for training, one tenth for selection."""
     points = np.random.default_rng(seed).permutation(points)
     held_out = max(len(points) // 10, 1)
     return points[held_out:], points[:held_out]
@@ -88,7 +88,7 @@ def mean_and_error(values: np.ndarray) -> tuple[float, float]:
 
 
 def machine() -> dict[str, str | int]:
-    """Returns cores and versions, of what is installed."""
+    """Returns the number of cores and the versions of installed packages."""
     versions = {}
     for library in LIBRARIES:
         try:
@@ -101,7 +101,7 @@ def machine() -> dict[str, str | int]:
 
 
 def made_by(script: str) -> str:
-    """Returns the sentence that says how a page was made; of paths, the last part."""
+    """Returns the sentence that says how a page was made, without folders of paths."""
     words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
     system = machine()
     cores, kind = system.pop("cores"), system.pop("machine")
@@ -111,7 +111,7 @@ def made_by(script: str) -> str:
 
 
 def between(text: str, begin: str, end: str, block: str) -> str:
-    """Returns a page with what stands between two of its comments replaced."""
+    """Returns a page whose text between two of its comments is replaced."""
     before, _, rest = text.partition(begin)
     _, found, after = rest.partition(end)
     if not found:

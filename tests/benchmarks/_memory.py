@@ -1,4 +1,4 @@
-"""Is memory flat while rows are streamed? Generated shards, and what is resident."""
+"""Does memory stay flat while generated rows are streamed from files?"""
 
 import math
 import os
@@ -13,7 +13,7 @@ SHARD = 1_000_000  # rows a file
 
 
 class Watch(threading.Thread):
-    """Notes twice a second how many MB of this process are resident.
+    """Records twice a second how many MB of this process are resident.
 
     Attributes:
       phase: what the process is doing, in words.
@@ -130,12 +130,12 @@ def draw(found: dict, path: Path) -> None:
 
 
 def block(found: dict, figure: str, made_by: str) -> str:
-    """Returns what docs/scaling.md tells of the measurement."""
-    told = {name: f"{found[name]:,.0f}" for name in found if name != "readings"}
-    return f"""{told["rows"]} rows of {told["width"]} columns, {told["rows_mb"]} MB of
+    """Returns the paragraph of docs/scaling.md on the measurement."""
+    text = {name: f"{found[name]:,.0f}" for name in found if name != "readings"}
+    return f"""{text["rows"]} rows of {text["width"]} columns, {text["rows_mb"]} MB of
 float32 in shards of {SHARD:,}: one pass that counts, checks and sums up, then one epoch
-of a small RealNVP in batches of {told["batch_size"]}. Resident were {told["before_mb"]}
-MB after the imports, {told["most_mb"]} MB at most, and {told["end_mb"]} MB at the end:
+of a small RealNVP in batches of {text["batch_size"]}. Resident were {text["before_mb"]}
+MB after the imports, {text["most_mb"]} MB at most, and {text["end_mb"]} MB at the end:
 {found["growth_mb"]:+,.0f} MB over the last nine tenths of the epoch. Its mean loss is
 {found["nats_above_entropy"]:.3f} nats above the entropy of the generated rows.
 

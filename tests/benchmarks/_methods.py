@@ -1,8 +1,8 @@
 """Density estimators side by side, each fitted within the same wall-clock budget.
 
-A method takes points to train on, points to choose by, a clock and a seed, and returns
-a function from points to nats. It starts the clock once its libraries are imported;
-compiling counts. What is not ours sees standardized columns.
+A method takes training points, selection points, a clock and a seed, and returns a
+function from points to log-densities in nats. It starts the clock once its libraries
+are imported, so that compiling counts. The peers get standardized columns.
 """
 
 import functools
@@ -40,7 +40,7 @@ class Clock:
 
 
 def standardized(method: Callable[..., Score]) -> Callable[..., Score]:
-    """Lets a method see columns of mean 0 and deviation 1."""
+    """Returns a method that gets columns of mean 0 and standard deviation 1."""
 
     @functools.wraps(method)
     def fit(train, validation, clock, seed, **options):
@@ -60,7 +60,7 @@ def standardized(method: Callable[..., Score]) -> Callable[..., Score]:
 def flow_density(
     train: np.ndarray, validation: np.ndarray, clock: Clock, seed: int
 ) -> Score:
-    """Ours, with nothing set but the time; it chooses its validation points itself."""
+    """Fits ours with a time limit only; it holds out rows by itself."""
     import tfp_flows as tfpf
 
     clock.start()
@@ -244,7 +244,7 @@ def flowjax_spline(
             opt_state=state["optimizer"],
             loss_fn=loss,
         )
-        value.block_until_ready()  # else the steps queue up beyond the clock
+        value.block_until_ready()  # otherwise steps queue up beyond the clock
 
     log_prob = eqx.filter_jit(
         lambda params, x: paramax.unwrap(eqx.combine(params, static)).log_prob(x)
@@ -274,12 +274,12 @@ def _train(
     rate: float = 1e-3,
     validate_every: int = 2000,
 ) -> None:
-    """Takes steps until the clock stops, and keeps what scores best on validation.
+    """Takes steps until the clock stops, and keeps the weights that validate best.
 
     Args:
       step: takes a batch and a learning rate.
-      score: from points to nats, with the weights of now.
-      keep: called when the weights of now are the best so far.
+      score: returns nats of points, with the current weights.
+      keep: called when the current weights are the best so far.
       decay: whether the rate falls to zero with the clock, on a cosine.
       validate_every: steps, where an epoch is longer than that.
     """

@@ -1,4 +1,4 @@
-"""Densities for measuring alone: nothing in the package was ever tuned on them by name.
+"""Densities for benchmarks only: nothing in the package was tuned on them by name.
 
 Each is a `tfpf.densities.Density`, with samples, exact log_prob and entropy.
 """

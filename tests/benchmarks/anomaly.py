@@ -1,9 +1,9 @@
 """Which anomalies does a density find? ROC AUC of -log_prob on labelled tables.
 
 Reads a folder of `.npz` files with X and y (1 is an anomaly), as ADBench has them.
-Fits 70% of the rows, anomalies among them, without their labels, and judges the other
+Fits 70% of the rows, anomalies among them, without their labels, and scores the other
 30%; `--normal-only` fits the normal ones of the 70%. Every fit runs in a process of its
-own. Fits stay in the folder `--work`, where a run goes on from what is there; `--write`
+own. Fits are kept in the folder `--work`, from which a later run continues; `--write`
 writes docs/anomaly.md and docs/anomaly.json.
 
 Run: python tests/benchmarks/anomaly.py FOLDER [--seconds 60] [--seeds 5]
@@ -25,7 +25,7 @@ import numpy as np
 
 
 def forest(train, validation, clock, seed):
-    """scikit-learn's IsolationForest, as it comes."""
+    """Fits scikit-learn's IsolationForest with its default settings."""
     from sklearn.ensemble import IsolationForest
 
     clock.start()
@@ -34,7 +34,7 @@ def forest(train, validation, clock, seed):
 
 
 def neighbors(train, validation, clock, seed):
-    """scikit-learn's LocalOutlierFactor, as it comes, for rows it was not fitted to."""
+    """Fits scikit-learn's LocalOutlierFactor, with novelty=True."""
     from sklearn.neighbors import LocalOutlierFactor
 
     clock.start()
@@ -59,20 +59,20 @@ TITLES = {
 def prepare(
     x: np.ndarray, y: np.ndarray, seed: int, *, normal_only: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Splits a table, the share of anomalies alike in both parts, and standardizes it.
+    """Splits a table with the same share of anomalies in both parts; standardizes it.
 
     Columns that are constant in the rows to fit are left out.
 
     Returns:
-      The rows to fit, those to judge, and the latter's labels.
+      The rows to fit, the test rows, and the labels of the test rows.
     """
     from sklearn.model_selection import train_test_split
 
-    train, test, seen, labels = train_test_split(
+    train, test, train_labels, labels = train_test_split(
         x.astype(float), y, test_size=0.3, stratify=y, random_state=seed
     )
     if normal_only:
-        train = train[seen == 0]
+        train = train[train_labels == 0]
     varies = np.ptp(train, axis=0) > 0
     train, test = train[:, varies], test[:, varies]
     shift, scale = train.mean(axis=0), train.std(axis=0)
@@ -80,7 +80,7 @@ def prepare(
 
 
 def area(log_prob: np.ndarray, labels: np.ndarray) -> float:
-    """Returns ROC AUC of -log_prob; what is no number is the most anomalous."""
+    """Returns ROC AUC of -log_prob; NaN counts as the most anomalous."""
     from sklearn.metrics import roc_auc_score
 
     least = np.finfo(float).min

@@ -3,8 +3,8 @@
 Reads the folders of BSDS300, prepares the patches, makes sure that a Gaussian scores
 what it must, then fits each method for as many minutes, one after the other, every one
 in a process of its own, and shows their nats on 250,000 test patches beside the
-published ones. Fits stay in the folder `--work`, where a run goes on from what is
-there; `--write` writes docs/bsds300.md and docs/bsds300.json.
+published ones. Fits are kept in the folder `--work`, from which a later run
+continues; `--write` writes docs/bsds300.md and docs/bsds300.json.
 
 Run: python tests/benchmarks/bsds300.py IMAGES [--minutes 30]
     [--methods ours mixture zuko flowjax] [--seed 0] [--work FOLDER] [--write]
@@ -31,9 +31,9 @@ from PIL import Image
 SIZE = 8  # of a patch
 WIDTH = SIZE**2 - 1
 ROWS = {"train": 1_000_000, "validation": 50_000, "test": 250_000}
-GAUSSIAN = (96.7, 0.3)  # what a right preparation scores, and how closely
+GAUSSIAN = (96.7, 0.3)  # what correct patches score, and the tolerance
 
-# Nats on the test patches, of the papers.
+# Published results, in nats on the test patches.
 PUBLISHED = {
     "MADE": 148.85,
     "RealNVP": 153.28,
@@ -96,11 +96,12 @@ def prepare(images: Path, folder: Path, seed: int) -> None:
     Whitening keeps every pixel's place: z = Σ^{-1/2} (x - mean), of the training
     patches. log_det.npy is what that adds to nats in z to make them nats in x;
     gaussian.npy are nats of the test patches; check.npy is the mean over four times as
-    many, for a check that does not hang on the draw.
+    many, for a check that does not depend on the draw.
     """
     rng = np.random.default_rng(seed)
     train, test = (read_images(images / part) for part in ("train", "test"))
-    held_out = range(0, len(train), 10)  # which matters: by 0.15 nats to the Gaussian
+    # Another choice changes the Gaussian's nats by 0.15.
+    held_out = range(0, len(train), 10)
     sources = {
         "train": [image for i, image in enumerate(train) if i not in held_out],
         "validation": [train[i] for i in held_out],

@@ -1,14 +1,13 @@
 """How fast on a GPU? Training, log_prob and sampling beside zuko and flowjax.
 
-First says what TensorFlow sees. Then measures what the device is capable of, by
+Prints the devices that TensorFlow finds. Then measures the device's peak rate, by
 products of square matrices, and flows of three sizes at small and large batches: ours
 with and without XLA, in float32, in TF32 and in mixed precision, and the peers that
 are installed, in the first two. Each library has a process of its own, and they take
-turns. Rates are medians over the rounds, read after the device has done all it was
-told; the share is that of the products of the networks in what the device is capable
-of at that precision. Where TensorFlow sees no GPU the same runs on the CPU, on flows of
-a few weights. `--write` writes the tables into docs/gpu.md, between its two comments,
-and docs/gpu.json.
+turns. Rates are medians over the rounds, read after the device has finished; the share
+is the rate of the networks' products relative to the peak rate at that precision.
+Without a GPU the same runs on the CPU, on flows of a few weights. `--write` writes the
+tables into docs/gpu.md, between its two comments, and docs/gpu.json.
 
 Run: python tests/benchmarks/gpu.py [--cases real_nvp_2d ...] [--batches small large]
     [--methods ours zuko flowjax] [--rounds 3] [--write]
@@ -45,7 +44,7 @@ MATRICES = Case("Square matrices", 8192, 1, (), 1, 0, 50, 0)
 BEGIN = "<!-- written by tests/benchmarks/gpu.py -->"
 END = "<!-- until here -->"
 
-# What TensorFlow sees, found in a process that ends, and so leaves the GPU alone.
+# Lists the devices in a process that ends, which frees the GPU.
 _LOOK = """
 import tensorflow as tf
 for gpu in tf.config.list_physical_devices("GPU"):
@@ -58,7 +57,7 @@ print("TensorFlow", tf.__version__, "built for CUDA", built.get("cuda_version", 
 
 
 def seen() -> list[str]:
-    """Returns a line for each GPU that TensorFlow sees, and one on TensorFlow."""
+    """Returns a line for each GPU that TensorFlow finds, and one on TensorFlow."""
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ
     words = [sys.executable, "-c", _LOOK]
     done = subprocess.run(
@@ -96,7 +95,7 @@ def cases(name: str, *, on_gpu: bool) -> dict[str, Case]:
 
 
 def entries(methods: list[str], *, on_gpu: bool) -> list[Entry]:
-    """Returns who takes part: ours by precision and XLA, peers by precision."""
+    """Returns what is measured: ours by precision and XLA, peers by precision."""
     fine = ("float32", "tf32") if on_gpu else ("float32",)  # a CPU has no TF32
     found = []
     for method in methods:
@@ -182,10 +181,10 @@ def table(
     return "\n".join([*lines, ""])
 
 
-def block(tables: list[str], matrices: dict[str, float], told: list[str]) -> str:
+def block(tables: list[str], matrices: dict[str, float], devices: list[str]) -> str:
     """Returns what stands between the two comments of docs/gpu.md."""
-    on_gpu = told[0].startswith("GPU")
-    where = f"Measured on {told[0]}." if on_gpu else "**Measured on a CPU only**"
+    on_gpu = devices[0].startswith("GPU")
+    where = f"Measured on {devices[0]}." if on_gpu else "**Measured on a CPU only**"
     if not on_gpu:
         where += (
             ", with flows of a few weights: these tables show that the command runs, "
@@ -197,8 +196,8 @@ def block(tables: list[str], matrices: dict[str, float], told: list[str]) -> str
     )
     made = _harness.made_by(__file__)
     return (
-        f"{where} {told[-1]}.\n\n"
-        "What the device is capable of, by products of square matrices:\n\n"
+        f"{where} {devices[-1]}.\n\n"
+        "The peak rate of the device, by products of square matrices:\n\n"
         f"| products | TFLOP/s |\n|---|---|\n{lines}\n\n"
         + "\n".join(tables)
         + f"\n{made}"
@@ -217,13 +216,13 @@ def record(case: Case, found: dict[Entry, Measured]) -> dict:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Looks, measures, prints, and writes when asked."""
-    # Else each library takes all of the memory for itself.
+    """Lists devices, measures, prints, and writes when asked."""
+    # Otherwise each library takes all of the memory for itself.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    told = seen()
-    on_gpu = told[0].startswith("GPU")
-    print(*told, sep="\n")
+    devices = seen()
+    on_gpu = devices[0].startswith("GPU")
+    print(*devices, sep="\n")
     if not on_gpu:
         print("TensorFlow sees no GPU: the CPU is measured, on flows of a few weights.")
     square = MATRICES if on_gpu else dataclasses.replace(MATRICES, width=256, steps=4)
@@ -249,8 +248,8 @@ def main(options: argparse.Namespace) -> None:
             print(tables[-1], flush=True)
     if options.write:
         page = (_harness.DOCS / "gpu.md").read_text(encoding="utf-8")
-        text = _harness.between(page, BEGIN, END, block(tables, matrices, told))
-        results = {"seen": told, "matrices": matrices, "flows": records}
+        text = _harness.between(page, BEGIN, END, block(tables, matrices, devices))
+        results = {"seen": devices, "matrices": matrices, "flows": records}
         _harness.write("gpu", text, results)
 
 

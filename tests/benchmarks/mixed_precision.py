@@ -4,7 +4,7 @@ Fits recipes to named densities in float32 and with `dtype="mixed_bfloat16"`, fr
 same weights and with the same batches, and shows nats above the exact entropy on fresh
 points, the paired difference, and how far log_prob of the coarse fit moves when its
 weights are evaluated in float32. `--write` writes the table into docs/gpu.md, between
-its two comments. No times: on a CPU bfloat16 is no faster.
+its two comments. It measures no times, since bfloat16 is no faster on a CPU.
 
 Run: python tests/benchmarks/mixed_precision.py [--steps 2000] [--seeds 2] [--write]
 """
@@ -39,7 +39,7 @@ def fitted(recipe: str, x: np.ndarray, seed: int, steps: int, dtype: str) -> tfp
 
 
 def compared(recipe: str, name: str, seed: int, steps: int) -> dict:
-    """Returns nats above the entropy by precision, and what the rounding moves."""
+    """Returns nats above the entropy by precision, and what rounding changes."""
     density = tfpf.densities.make(name)
     x = density.sample(min(steps, 100) * BATCH_SIZE, seed=seed)
     fresh = density.sample(FRESH, seed=1000 + seed)
@@ -67,7 +67,7 @@ def compared(recipe: str, name: str, seed: int, steps: int) -> dict:
 
 
 def table(rows: list[dict]) -> str:
-    """Returns what was compared."""
+    """Returns the comparisons as Markdown."""
     lines = [
         "| recipe | density | seed | float32 | bfloat16 | difference "
         "| moved | signed | round trip |",

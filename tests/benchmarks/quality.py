@@ -2,8 +2,8 @@
 
 Every method gets the same points and the same seconds of wall clock, compiling
 included, in a process of its own. On named densities the table shows nats above the
-exact entropy; on tables given by path, held-out nats. What is fitted and scored stays
-in the folder `--work`, where a run goes on from what is there; `--write` writes
+exact entropy; on tables given by path, nats of test rows. Fits and scores are kept
+in the folder `--work`, from which a later run continues; `--write` writes
 docs/quality.md and docs/quality.json.
 
 Run: python tests/benchmarks/quality.py [--seconds 60] [--rows 20000] [--seeds 1]
@@ -37,7 +37,7 @@ def read_table(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         header; or a folder with train.npy, test.npy and perhaps val.npy.
 
     Returns:
-      All rows and None; of a folder those to fit and those to test on.
+      All rows and None; of a folder, the training rows and the test rows.
     """
     if path.is_dir():
         parts = [path / name for name in ("train.npy", "val.npy")]
@@ -54,9 +54,9 @@ def split_table(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Makes a density out of a table: splits, dequantizes and standardizes it.
 
-    A fifth is held out, 100,000 rows at most, where no test rows come along. Numbers
-    that repeat would have unbounded density, so each column gets uniform noise as wide
-    as the least difference between its values. Constant columns are left out.
+    A fifth is held out, 100,000 rows at most, if there are no separate test rows.
+    Numbers that repeat would have unbounded density, so each column gets uniform noise
+    as wide as the least difference between its values. Constant columns are left out.
 
     Returns:
       The points to fit and those to test on, in units of the former's deviations.
@@ -144,7 +144,7 @@ def density_table(rows: list[dict], methods: list[str]) -> str:
 
 
 def table_table(rows: list[dict], methods: list[str]) -> str:
-    """Returns held-out nats, higher is better, and below them those minus ours."""
+    """Returns nats of test rows, higher is better, and their differences to ours."""
     rows = [row for row in rows if "above_entropy" not in row]
     lines = header("table", methods)
     for problem in unique(rows):

@@ -164,8 +164,8 @@ def cost_table(rows: list[dict]) -> str:
                 [r[key] for r in rows if (r["entry"], r["event_size"]) == (entry, size)]
                 for size in sizes
             ]
-            told = whole if key == "parameters" else short
-            cells.append(" / ".join(told(v) if v else "–" for v in values))
+            as_text = whole if key == "parameters" else short
+            cells.append(" / ".join(as_text(v) if v else "–" for v in values))
         lines.append(f"| {label(entry)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -188,8 +188,8 @@ def quality_table(rows: list[dict]) -> str:
             cell = cells[entry, problem]
             means = [c[0] for (_, p), c in cells.items() if p == problem and c]
             bold = "**" if cell and cell[0] == min(means) else ""
-            told = f"{bold}{cell[0]:.3f}{bold} ± {cell[1]:.3f}" if cell else "–"
-            shown.append(told)
+            text = f"{bold}{cell[0]:.3f}{bold} ± {cell[1]:.3f}" if cell else "–"
+            shown.append(text)
         lines.append(f"| {label(entry)} | {' | '.join(shown)} |")
     return "\n".join(lines)
 

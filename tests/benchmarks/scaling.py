@@ -234,10 +234,10 @@ def measure_memory(options: argparse.Namespace) -> None:
     _memory.generate(options.memory, options.rows, options.width)
     found = _memory.measure(options.memory, options.batch_size)
     name = "scaling_memory"
-    told = _memory.block(found, f"{name}.png", _harness.made_by(__file__))
-    print(told)
+    text = _memory.block(found, f"{name}.png", _harness.made_by(__file__))
+    print(text)
     if options.write:
-        write_page(BEGIN_MEMORY, told)
+        write_page(BEGIN_MEMORY, text)
         _memory.draw(found, _harness.DOCS / "figures" / f"{name}.png")
         record = {"machine": _harness.machine(), **found}
         (_harness.DOCS / f"{name}.json").write_text(json.dumps(record) + "\n")
