@@ -66,15 +66,6 @@ def test_a_trained_flow(fitted):
     np.testing.assert_allclose(fitted.inverse_transform(z), test, atol=1e-3)
 
 
-def test_better_beyond_chance():
-    gain = np.tile([0.0, 1.0], 50)  # a mean of 0.5, a standard error of 0.05
-    zeros = np.zeros(100)
-    assert race.is_better(gain, zeros, 9)
-    assert not race.is_better(gain, zeros, 11)
-    assert not race.is_better(zeros, zeros, 1)
-    assert race.is_better(zeros, np.where(gain > 0, np.nan, 9.0), 1)
-
-
 def test_outliers(fitted):
     x = two_moons(3000)
     assert np.mean(fitted.predict(x) == -1) == pytest.approx(0.1, abs=0.002)

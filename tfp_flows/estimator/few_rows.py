@@ -7,8 +7,9 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import KFold
 from threadpoolctl import threadpool_limits
 
+from tfp_flows._core.statistics import is_better
 from tfp_flows.estimator.clock import Clock
-from tfp_flows.estimator.mixtures import Start, is_better, scores_of, sizes_of_few
+from tfp_flows.estimator.mixtures import Start, scores_of, sizes_of_few
 
 __all__ = ["mixture_of_few"]
 

@@ -1,6 +1,6 @@
 """FlowDensity: a flow as a scikit-learn estimator."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tfp_flows import networks
 from tfp_flows._core import compat
+from tfp_flows._core.statistics import median_and_spread
 from tfp_flows.bijectors import Standardize
 from tfp_flows.estimator.clock import Clock
 from tfp_flows.estimator.settings import Settings
@@ -30,8 +31,8 @@ __all__ = ["FlowDensity"]
 
 tfb = tfp.bijectors
 
-# A column whose standard deviation is this many times the robust one has outliers, and
-# takes median and robust deviation as its units.
+# A column whose standard deviation is this many times its robust spread has outliers,
+# and takes median and spread as its units.
 _OUTLIERS = 20.0
 
 # The most rows that set the threshold of `predict`, and how exact their log-densities
@@ -41,9 +42,6 @@ _THRESHOLD_ROWS, _THRESHOLD_TOLERANCE = 10_000, 0.1
 # A column on a smaller scale than the first number, or than the second one times its
 # distance from 0, needs float64: float32 would underflow, or round its values together.
 _LEAST_SCALE, _LEAST_SCALE_BY_DISTANCE = 1e-18, 1e-5
-
-# Distance of the quartiles of a standard normal distribution.
-_QUARTILE_DISTANCE = 1.349
 
 
 @compat.checked_parameters(
@@ -89,7 +87,8 @@ class FlowDensity(
       batch_size: rows of a training step; 512 by default.
       learning_rate: at the start, 4e-3 by default; it falls to 0 as a cosine.
       validation_fraction: share of the rows, in (0, 1), that are held out; 0.05 by
-        default. At least a tenth of the rows or 500 are held out, at most 20,000.
+        default. At least 500 rows, or a tenth of them if that is less, are held out,
+        at most 20,000.
       contamination: share of the training rows, in (0, 0.5], that `predict` calls
         outliers; 0.1 by default. Among new rows the share is larger, the more so the
         fewer rows there were to fit.
@@ -129,7 +128,7 @@ class FlowDensity(
     def __init__(
         self,
         *,
-        support: Any = "real",
+        support: str | Sequence[Any] | Mapping[Any, Any] = "real",
         layers: int | None = None,
         hidden: Sequence[int] | None = None,
         bins: int = 8,
@@ -358,15 +357,14 @@ def _in_float64(part: Any, event_size: int) -> Any:
 def _units(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns location and scale of the columns, which outliers do not govern.
 
-    They are mean and standard deviation, or median and robust deviation of a column
-    with outliers.
+    They are mean and standard deviation, or median and robust spread of a column with
+    outliers.
     """
     location, scale = x.mean(axis=0), x.std(axis=0)
-    quartiles = np.quantile(x, [0.25, 0.5, 0.75], axis=0)
-    middle = (quartiles[2] - quartiles[0]) / _QUARTILE_DISTANCE
-    has_outliers = (middle > 0) & (scale > _OUTLIERS * middle)
-    location = np.where(has_outliers, quartiles[1], location)
-    scale = np.where(has_outliers, middle, scale)
+    median, spread = median_and_spread(x)
+    has_outliers = (spread > 0) & (scale > _OUTLIERS * spread)
+    location = np.where(has_outliers, median, location)
+    scale = np.where(has_outliers, spread, scale)
     # No scale is below the rounding error of the numbers. A constant column has 1.
     rounding = np.finfo(np.float64)
     least = np.maximum(16 * rounding.eps * np.abs(location), rounding.tiny**0.5)

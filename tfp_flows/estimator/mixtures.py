@@ -191,17 +191,6 @@ def scores_of(mixture: GaussianMixture, z: np.ndarray) -> np.ndarray:
     )
 
 
-def is_better(scores: np.ndarray, others: np.ndarray, errors: float) -> bool:
-    """Returns whether scores of the same points are better by some standard errors.
-
-    Anything is better than scores that are not finite.
-    """
-    if not np.isfinite(others).all():
-        return True
-    gain = scores - others
-    return bool(gain.mean() > errors * gain.std() / math.sqrt(len(gain)))
-
-
 def mixtures_of_all_sizes(
     train: np.ndarray, held_out: np.ndarray, seed: int, clock: Clock
 ) -> list[Start]:

@@ -14,9 +14,10 @@ from typing import Self
 import numpy as np
 import tensorflow_probability as tfp
 
+from tfp_flows._core.statistics import is_better
 from tfp_flows.bases import Mixture
 from tfp_flows.estimator.clock import Clock
-from tfp_flows.estimator.mixtures import Start, is_better
+from tfp_flows.estimator.mixtures import Start
 from tfp_flows.estimator.shared_flow import History, SharedFlow, State
 
 __all__ = ["Budget", "Trained", "race"]

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import tensorflow_probability as tfp
 
+from tfp_flows._core.statistics import is_better
 from tfp_flows.bases import Mixture
-from tfp_flows.estimator.mixtures import Mixtures, Start, is_better, scores_of
+from tfp_flows.estimator.mixtures import Mixtures, Start, scores_of
 from tfp_flows.estimator.race import Trained
 from tfp_flows.estimator.rows import Rows
 from tfp_flows.estimator.shared_flow import History

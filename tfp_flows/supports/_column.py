@@ -1,30 +1,40 @@
-"""One column of the data: which values it can have, from a spec to plain data."""
+"""Column: the values that one column of the data can have, read from a spec."""
 
 import math
 import numbers
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tfp_flows._core import checks
 
-__all__ = ["Column", "as_column"]
+__all__ = ["Column", "Spec", "as_column"]
+
+# What says which values a column can have: see the table of `Supports`.
+Spec = str | Sequence[Any]
 
 
 class Column(NamedTuple):
-    """One column: "continuous", "integer" or "circular", from `low` to `high`."""
+    """The values of a column.
+
+    Args:
+      kind: "continuous", "integer" or "circular".
+      low: the low end; -inf for no end.
+      high: the high end; inf for no end.
+    """
 
     kind: str
     low: float
     high: float
 
-    def spec(self) -> str | list[Any]:
-        """Returns it as plain data, which `as_column` reads."""
+    def spec(self) -> Spec:
+        """Returns a spec that `as_column` reads, as plain data."""
         ends = [None if math.isinf(end) else end for end in (self.low, self.high)]
         if self.kind != "continuous":
             return [self.kind, *ends]
         return "real" if ends == [None, None] else ends
 
     def values(self) -> str:
-        """Says which values it has."""
+        """Returns the values in words, for messages."""
         if self.kind == "circular":
             return "angles"
         whole = "whole " if self.kind == "integer" else ""
@@ -44,8 +54,17 @@ _NAMED = {
 }
 
 
-def as_column(spec: Any, where: str = "`spec`") -> Column:
-    """Returns the support that a spec of one column says."""
+def as_column(spec: Spec, where: str = "`spec`") -> Column:
+    """Returns the column that a spec describes.
+
+    Args:
+      spec: of one column.
+      where: what messages call it.
+
+    Raises:
+      ValueError: an unknown spec, or ends in the wrong order.
+      TypeError: ends that are not numbers.
+    """
     if isinstance(spec, str):
         return _NAMED[checks.pick(spec, _NAMED, "support")]
     if not isinstance(spec, (tuple, list)) or not spec:

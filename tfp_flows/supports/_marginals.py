@@ -1,8 +1,9 @@
-"""Sums and integrals over what data do not tell: turns of a circle, parts of a cell.
+"""Log-densities of circles and whole numbers, from one on the line.
 
-A log-density here is a function of points `(m, d)` and of the rows `(m,)` of the
-caller's data that they belong to; it returns `(m,)`, float64. The rows carry what else
-depends on the data, such as a context.
+A circle takes a sum over turns, a whole number an integral over a cell. A log-density
+here is a function of points `(m, d)` and of the row numbers `(m,)` of the caller's data
+that they belong to; it returns `(m,)`, float64. The row numbers let it find what else
+depends on the row, such as a context.
 """
 
 import warnings
@@ -15,19 +16,27 @@ __all__ = ["LogDensity", "over_cells", "over_turns"]
 
 LogDensity = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-# Points that are held at once: bounds the memory.
+# The most points in memory at once.
 _AT_ONCE = 2**16
 
-# Turns count as long as one of them adds this part of the sum.
+# The sum goes on to further turns as long as one of them adds this share of it.
 _LEAST_PART = 1e-6
+
+# Farther turns than this are refused.
 _MOST_TURNS = 1000
 
-# With no more turns than this within the samples' range, all of them are summed.
+# The most turns on one side of the middle that are taken to be within the samples'
+# range; farther ones are reached only through turns that count.
+_MOST_TURNS_NEAR = 50
+
+# All turns within the samples' range are summed if there are no more than this.
 _ALL_TURNS = 81
 
-# Nodes of the largest rule for a cell.
+# The most nodes of a rule for a cell.
 _MOST_NODES = 2**13
-_TENSOR_AXES = 3  # of more columns, a tensor product has too many nodes
+
+# The most columns that are integrated by a tensor product of rules.
+_TENSOR_AXES = 3
 
 
 def over_turns(
@@ -39,22 +48,22 @@ def over_turns(
 
         p(θ) = Σ_{k ∈ ℤ^m} p_line(θ + k · P)
 
-    The sum begins with the turns that bring a point next to the middle of the samples.
+    The sum begins with the turn of each point nearest to the middle of the samples.
     Column by column it goes on to all turns within the samples' range, and from there
-    outwards, in steps that double, until no term adds 1e-6 of it. In the next column
-    it goes on from the terms that add more; from all of them where the samples' range
-    is at most 81 turns in all columns together.
+    outwards, in steps that double, until no term adds 1e-6 of the sum. The next column
+    starts from the terms that add more, or from all terms if the samples' range is at
+    most 81 turns in all columns together.
 
     Args:
-      log_density: of the line.
+      log_density: that on the line.
       columns: m indices of circular columns.
       periods: P, `(m,)`.
       drawn: samples of the density on the line, `(n, d)`.
     """
     middle = np.median(drawn[:, columns], axis=0)
     ends = np.stack([drawn[:, columns].min(0), drawn[:, columns].max(0)])
-    # Farther out, only what is connected counts.
-    reach = np.clip(np.abs(np.round((ends - middle) / periods)), 1, 50).astype(int)
+    reach = np.abs(np.round((ends - middle) / periods))
+    reach = np.clip(reach, 1, _MOST_TURNS_NEAR).astype(int)
     turns_near = np.prod(1.0 + reach.sum(0))
     takes_all = turns_near <= _ALL_TURNS
 
@@ -92,17 +101,19 @@ def _outwards(
     near: int,
     total: np.ndarray,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Adds what lies on one side to `total`.
+    """Adds the terms of the turns on one side to `total`, in place.
 
-    Yields points, whose they are, their log-terms, and whether they are near. First
-    come `near` turns of all points, then twice as many for as long as they count.
+    The first `near` turns of all points come first, then twice as many for the points
+    of which a term counted, and so on. Each time this yields the points, the points of
+    the sum that they belong to, their log-terms, and whether they are near.
     """
     first, last = 1, near
     while len(points):
         if first > _MOST_TURNS:
             raise ValueError(
                 f"The flow spreads over more than {_MOST_TURNS} turns of a circular "
-                "column. Remedy: fit it to `dequantize`d data, which go around once."
+                "column. Remedy: fit it to what `dequantize` returns, which is within "
+                "two turns."
             )
         turns = np.arange(first, last + 1)
         moved = (points[:, np.newaxis] + turns[:, np.newaxis] * step).reshape(
@@ -127,14 +138,15 @@ def over_cells(
         P(n) = ∫_{[0, 1]^m} p(n + u) du
 
     Up to three columns: tensor products of Gauss-Legendre rules of 4, 8, 16, … nodes
-    in s, where u = s³ (10 - 15 s + 6 s²), which takes the edge off a density that is
-    infinite at an end of its support; more: 128, 512, … points of a shifted and
-    folded Sobol sequence. Each cell has the first rule that agrees with the one before.
+    in s, where u = s³ (10 - 15 s + 6 s²), which tames a density that is infinite at an
+    end of its support. More columns: 128, 512, … points of a shifted and folded Sobol
+    sequence. Each cell gets the first rule that agrees with the one before.
 
     Args:
-      log_density: with a density in the columns.
+      log_density: a density in those columns, too.
       columns: m indices of whole-numbered columns.
-      tolerance: in which rules agree, in nats, or 1e-6 of a log-mass beyond ±1000.
+      tolerance: how closely rules must agree, in nats; for a log-mass beyond ±1000, a
+        thousandth of this times the log-mass.
 
     Warns:
       UserWarning: the largest rule still differs by more.
@@ -155,7 +167,7 @@ def over_cells(
             with np.errstate(invalid="ignore"):
                 change[open_] = np.where(same, 0.0, np.abs(found - before))
             result[open_] = found
-            # Far out, a float32 log-density has no more digits.
+            # A large log-density in float32 has no more digits.
             enough = tolerance * np.maximum(1.0, 1e-3 * np.abs(found))
             open_ = open_[~(change[open_] <= enough)]
             if not len(open_):
