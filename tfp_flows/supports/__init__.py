@@ -1,5 +1,5 @@
 """What each column of the data can be, and densities in its own units."""
 
-from tfp_flows.supports._supports import Supports
+from tfp_flows.supports.supports import Supports
 
 __all__ = ["Supports"]

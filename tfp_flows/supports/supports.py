@@ -11,9 +11,9 @@ import tensorflow_probability as tfp
 from tfp_flows._core import checks
 from tfp_flows.bijectors.bounded import Bounded
 from tfp_flows.flow import Flow
-from tfp_flows.supports._column import Spec
-from tfp_flows.supports._columns import Columns
-from tfp_flows.supports._marginals import LogDensity, over_cells, over_turns
+from tfp_flows.supports.column import Spec
+from tfp_flows.supports.columns import Columns
+from tfp_flows.supports.marginals import LogDensity, over_cells, over_turns
 
 __all__ = ["Supports"]
 

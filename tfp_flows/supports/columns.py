@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tfp_flows._core import checks
-from tfp_flows.supports._column import Column, Spec, as_column
+from tfp_flows.supports.column import Column, Spec, as_column
 
 __all__ = ["Columns"]
 
