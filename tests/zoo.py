@@ -11,9 +11,12 @@ from tfp_flows.bijectors import (
     ActNorm,
     AdditiveCoupling,
     AffineCoupling,
+    Autoregressive,
     AutoregressiveSpline,
     Bounded,
+    Columns,
     ContinuousFlow,
+    Coupling,
     Gaussianize,
     Householder,
     LeakyReLU,
@@ -34,15 +37,26 @@ from tfp_flows.bijectors import (
     SplineCoupling,
     Standardize,
     Sylvester,
+    elementwise,
 )
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
+RANDOM = {"identity_start": False, "seed": 1}
+
 
 def points(event_size, scale=1.5):
     return scale * np.random.default_rng(event_size).normal(size=(11, event_size))
 
+
+# name -> map; each stands in a coupling and in an autoregressive bijector below
+MAPS = {
+    "additive": elementwise.AdditiveMap,
+    "affine": elementwise.AffineMap,
+    "mixture cdf": lambda: elementwise.MixtureCDFMap(2),
+    "rational quadratic": lambda: elementwise.RationalQuadraticMap(4, box=3.0),
+}
 
 # name -> (bijector's class, factory, points)
 CONTRACT = {
@@ -192,6 +206,11 @@ CONTRACT = {
         lambda: ResidualBlock(hidden=(8,), identity_start=False, seed=1),
         points(2),
     ),
+    "columns": (
+        Columns,
+        lambda: Columns(AffineCoupling(hidden=(8,), **RANDOM), [3, 1]),
+        points(4),
+    ),
     "continuous": (
         ContinuousFlow,
         lambda: ContinuousFlow(hidden=(8,), identity_start=False, seed=1),
@@ -199,9 +218,24 @@ CONTRACT = {
     ),
 }
 
+for name, make_map in MAPS.items():
+    CONTRACT[f"coupling, {name}"] = (
+        Coupling,
+        lambda map=make_map: Coupling(map(), hidden=(8,), **RANDOM),
+        points(3),
+    )
+    CONTRACT[f"autoregressive, {name}"] = (
+        Autoregressive,
+        lambda map=make_map: Autoregressive(map(), hidden=(8,), **RANDOM),
+        points(3),
+    )
 
-# Those that take some seconds; others of their kind stay in the default tests.
+
+# Those that take some seconds; others of their kind stay in the default tests. Maps
+# that have a named bijector are in these by that.
 SLOW = (
+    *(f"coupling, {name}" for name in MAPS if name != "bernstein"),
+    *(f"autoregressive, {name}" for name in MAPS if name != "additive"),
     "autoregressive spline",
     "autoregressive spline, angles",
     "bounded, every kind",

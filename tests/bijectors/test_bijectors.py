@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-from zoo import CONTRACT, SLOW, points
+from zoo import CONTRACT, MAPS, SLOW, points
 
 from tfp_flows import bijectors
 from tfp_flows.bijectors import (
@@ -17,6 +17,7 @@ from tfp_flows.bijectors import (
     MixtureCDF,
     Rotation2D,
     ShiftAndCube,
+    elementwise,
 )
 from tfp_flows.testing import check_bijector
 
@@ -42,7 +43,16 @@ def test_contract(case):
 
 def test_the_contract_covers_every_public_bijector():
     public = {getattr(bijectors, name) for name in bijectors.__all__}
+    public.remove(bijectors.elementwise)
     assert public == {cls for cls, _, _ in CONTRACT.values()}
+
+
+def test_the_contract_covers_every_map_in_both_wrappers():
+    public = {m for m in vars(elementwise).values() if isinstance(m, type)}
+    maps = {type(make()) for make in MAPS.values()}
+    assert maps == public - {elementwise.ElementwiseMap}
+    for name in MAPS:
+        assert f"coupling, {name}" in CONTRACT and f"autoregressive, {name}" in CONTRACT
 
 
 @pytest.mark.parametrize("event_size", [2, 3, 64, 300])

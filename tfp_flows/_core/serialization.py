@@ -21,6 +21,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._core import checks
+from tfp_flows._core.described import Described
 
 __all__ = ["Decoder", "Encoder", "copy_objects", "decode_arguments", "encode_arguments"]
 
@@ -76,8 +77,7 @@ class Encoder:
             (dict, self._dict),
             (tf.Variable, self._variable),
             (tfp.util.DeferredTensor, self._deferred),
-            (tfb.Bijector, self._tfp_object),
-            (tfd.Distribution, self._tfp_object),
+            ((tfb.Bijector, tfd.Distribution, Described), self._tfp_object),
             (keras.Layer, self._layer),
             (np.ndarray, self._array),
             # TFP takes bijectors for equal by numbers, not by arrays of no axis.
@@ -219,7 +219,8 @@ def _constructor_arguments(value: Any) -> dict[str, Any]:
     if get_config and not _is_from(get_config, "tensorflow_probability", "tfp_flows"):
         return value.get_config()
     signature = inspect.signature(cls.__init__).parameters
-    given = dict(value.parameters or {})
+    described = isinstance(value, Described)
+    given = value.get_config() if described else dict(value.parameters or {})
     missing = [
         name
         for name, parameter in list(signature.items())[1:]
@@ -374,7 +375,8 @@ class Decoder:
                 if issubclass(cls, kind):
                     return cls
         cls = _registered(name, "class")
-        if inspect.isclass(cls) and issubclass(cls, (tfb.Bijector, tfd.Distribution)):
+        kinds = (tfb.Bijector, tfd.Distribution, Described)
+        if inspect.isclass(cls) and issubclass(cls, kinds):
             return cls
         raise ValueError(f"{name!r} in the file is not a bijector or distribution.")
 

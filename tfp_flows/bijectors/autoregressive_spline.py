@@ -1,21 +1,15 @@
-"""AutoregressiveSpline: bends each coordinate by a spline chosen by those before."""
+"""AutoregressiveSpline: an autoregressive bijector that bends by splines."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from tfp_flows._core import checks
 from tfp_flows.bijectors.autoregressive import Autoregressive
 from tfp_flows.bijectors.base import register
-from tfp_flows.bijectors.box import CIRCLE, Box, as_box
-from tfp_flows.bijectors.rational_quadratic import spline, steering_size
+from tfp_flows.bijectors.elementwise.rational_quadratic import RationalQuadraticMap
 
 __all__ = ["AutoregressiveSpline"]
-
-# As in `SplineCoupling`.
-_MOST_LOG_SCALE = 3.0
 
 
 @register
@@ -110,86 +104,17 @@ class AutoregressiveSpline(Autoregressive):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        bins = checks.positive_size(bins, "bins")
-        if bins < 2:
-            raise ValueError(f"`bins` must be at least 2. Received: {bins}.")
-        box = as_box(box)
-        if affine and circular:
-            raise ValueError("`affine` must be False for angles.")
-        super().__init__(locals())
-
-    @property
-    def _steering_size(self) -> int:
-        given = self.parameters
-        size = steering_size(given["bins"], circular=given["circular"])
-        return size + 2 * given["affine"]
-
-    @property
-    def _features_each(self) -> int:
-        return 2 if self.parameters["circular"] else 1
-
-    def _features(self, points: tf.Tensor) -> tf.Tensor:
-        if not self.parameters["circular"]:
-            return points
-        return tf.concat([tf.cos(points), tf.sin(points)], -1)
-
-    def _create_own_weights(
-        self, event_size: int, dtype: tf.DType
-    ) -> tuple[tf.Variable, ...]:
-        box = CIRCLE if self.parameters["circular"] else self.parameters["box"]
-        self._box = Box(box, event_size, dtype)
-        return self._box.low, self._box.width
-
-    @property
-    def needs_adaptation(self) -> bool:
-        """Whether the box is to be fitted to data, and was not yet."""
-        if self.event_size is None:
-            return self.parameters["box"] == "data" and not self.parameters["circular"]
-        return self._box.needs_adaptation
-
-    def adapt(self, y: Any) -> None:
-        """Fits the box to points `(n, event_size)` on the data's side."""
-        y = tf.convert_to_tensor(y)
-        self.build(y.shape[-1], y.dtype)
-        if self.parameters["box"] == "data" and not self.parameters["circular"]:
-            self._box.adapt(y)
-
-    def outside(self, y: tf.Tensor) -> tf.Tensor:
-        """Returns, for points on the data's side, whether a spline does not reach them.
-
-        Args:
-          y: `(..., event_size)`.
-
-        Returns:
-          Booleans `(...)`; never True for angles.
-        """
-        outside = tf.reduce_any(self._box.is_outside(y), -1)
-        return tf.zeros_like(outside) if self.parameters["circular"] else outside
-
-    def _transform(
-        self,
-        u: tf.Tensor,
-        steering: tf.Tensor,
-        own_weights: Sequence[tf.Tensor],
-        solve: bool,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        low, width = own_weights
-        affine = self.parameters["affine"]
-        if affine:
-            raw, shift = tf.unstack(steering[..., :2], axis=-1)
-            log_scale = _MOST_LOG_SCALE * tf.tanh(raw / _MOST_LOG_SCALE)
-            steering = steering[..., 2:]
-        if affine and not solve:
-            u = (u - shift) * tf.exp(-log_scale)
-        bent, log_slopes = spline(
-            (u - low) / width,
-            steering,
-            circular=self.parameters["circular"],
-            invert=solve,
+        super().__init__(
+            RationalQuadraticMap(bins, box=box, affine=affine, circular=circular),
+            order,
+            hidden=hidden,
+            activation=activation,
+            residual=residual,
+            network=network,
+            identity_start=identity_start,
+            seed=seed,
+            context_size=context_size,
+            trainable=trainable,
+            dtype=dtype,
+            name=name,
         )
-        bent = low + width * bent
-        if not affine:
-            return bent, log_slopes
-        if solve:
-            return bent * tf.exp(log_scale) + shift, log_slopes + log_scale
-        return bent, log_slopes - log_scale

@@ -16,6 +16,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._core import checks, compat
+from tfp_flows._core.conditioning import bind
 from tfp_flows._core.part import FlowPart
 from tfp_flows._core.serialization import decode_arguments, encode_arguments
 from tfp_flows.bijectors._caches import CacheOfBoth
@@ -26,6 +27,7 @@ __all__ = [
     "Bijector",
     "among_points_of",
     "broadcast_rows",
+    "create_inner_weights",
     "is_given",
     "learnable",
     "register",
@@ -320,6 +322,27 @@ def broadcast_rows(points: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     static = tf.broadcast_static_shape(ours, theirs)
     full = tf.broadcast_to(points, tf.concat([batch, tf.shape(points)[-1:]], 0))
     return tf.ensure_shape(full, [*static, points.shape[-1]])
+
+
+def create_inner_weights(
+    bijector: tfb.Bijector, event_size: int, context_size: int, dtype: tf.DType
+) -> None:
+    """Creates the weights of a bijector that another one is made of.
+
+    Args:
+      bijector: any, ours or TFP's.
+      event_size: width of its points.
+      context_size: width of its context.
+      dtype: of the points.
+    """
+
+    def forward(x: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+        return bind(bijector, context).forward(x)
+
+    # A trace creates lazy weights without asking for values at any point.
+    tf.function(forward, autograph=False).get_concrete_function(
+        tf.TensorSpec([None, event_size], dtype), tf.TensorSpec([context_size], dtype)
+    )
 
 
 def is_given(value: Any) -> bool:

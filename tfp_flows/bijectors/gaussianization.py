@@ -10,9 +10,9 @@ import tensorflow as tf
 from tfp_flows import networks
 from tfp_flows._core import checks
 from tfp_flows.bijectors.base import Bijector, register
+from tfp_flows.bijectors.bracketed_root import bracketed_root
 from tfp_flows.bijectors.mixtures import (
     GaussianMixture,
-    bracketed_root,
     fitted_mixture,
     log_normal_cdf,
     log_normal_pdf,

@@ -11,7 +11,8 @@ import tensorflow_probability as tfp
 from tfp_flows import networks
 from tfp_flows._core import checks
 from tfp_flows.bijectors.base import Bijector, register
-from tfp_flows.bijectors.mixtures import GaussianMixture, bracketed_root
+from tfp_flows.bijectors.bracketed_root import bracketed_root
+from tfp_flows.bijectors.mixtures import GaussianMixture
 from tfp_flows.bijectors.parameters import Parameters
 
 __all__ = ["MixtureCDF"]

@@ -1,27 +1,15 @@
-"""MixtureCDFCoupling: bends some coordinates by the CDFs of mixtures of logistics."""
+"""MixtureCDFCoupling: a coupling that bends coordinates by CDFs of mixtures."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
-from tfp_flows._core import checks
 from tfp_flows.bijectors.base import register
 from tfp_flows.bijectors.coupling import Coupling
-from tfp_flows.bijectors.mixtures import LogisticMixture, bracketed_root
+from tfp_flows.bijectors.elementwise.mixture_cdf import MixtureCDFMap
 
 __all__ = ["MixtureCDFCoupling"]
-
-# The components' means at the start, evenly between -this and this.
-_SPREAD = 2.0
-
-# Bounds of log s and log κ, and of a.
-_MOST_LOG_SCALE, _MOST_LOG_STRETCH = 5.0, 3.0
-
-# Of h, as for the slopes of splines: no gap between components traps the root finder.
-_LEAST_SLOPE = 1e-3
 
 
 @register
@@ -97,74 +85,17 @@ class MixtureCDFCoupling(Coupling):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        components = checks.positive_size(components, "components")
-        super().__init__(locals())
-
-    @property
-    def _steering_size(self) -> int:
-        return 3 * self.parameters["components"] + 3
-
-    def _transform(
-        self, moved: tf.Tensor, steering: tf.Tensor, inverse: bool
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        stretch, shift, share = tf.unstack(steering[..., :3], axis=-1)
-        stretch = _bounded(stretch, _MOST_LOG_STRETCH)
-        bend = _Bend(steering[..., 3:], share)
-        if inverse:
-            x = bend(moved) * tf.exp(stretch) + shift
-            return x, tf.reduce_sum(bend.log_slope(moved) + stretch, -1)
-        y = bend.inverse((moved - shift) * tf.exp(-stretch))
-        return y, -tf.reduce_sum(bend.log_slope(y) + stretch, -1)
-
-
-class _Bend:
-    """h(v) = logit F(v) + κ · (v - logit F₀(v)), but for 1e-3 of it, which is v.
-
-    Args:
-      raw: of the components, `(..., 3K)`; zeros are F₀.
-      raw_share: of κ, `(...)`; zeros are 1.
-    """
-
-    def __init__(self, raw: tf.Tensor, raw_share: tf.Tensor) -> None:
-        self._mixture = _mixture(raw)
-        # From as many zeros: at the start the two agree to the last bit.
-        self._start = _mixture(tf.zeros_like(raw))
-        self._share = tf.exp(_bounded(raw_share, _MOST_LOG_SCALE))
-
-    def __call__(self, v: tf.Tensor) -> tf.Tensor:
-        """Returns h(v)."""
-        start = self._start.log_odds(v)
-        bent = self._mixture.log_odds(v) - start + (self._share - 1) * (v - start)
-        return v + (1 - _LEAST_SLOPE) * bent
-
-    def log_slope(self, v: tf.Tensor) -> tf.Tensor:
-        """Returns log h'(v)."""
-        lacking = -tf.math.expm1(self._start.log_slope(v))
-        slope = tf.exp(self._mixture.log_slope(v)) + self._share * lacking
-        return tf.math.log(_LEAST_SLOPE + (1 - _LEAST_SLOPE) * slope)
-
-    def inverse(self, u: tf.Tensor) -> tf.Tensor:
-        """Returns the v with h(v) = u."""
-        # v - logit F₀(v) is no further from 0 than a component of F₀. What is left is a
-        # mean of v and logit F(v): the root lies between those of the two.
-        reach = self._share * _SPREAD
-        low, _ = self._mixture.quantiles(u - reach)
-        _, high = self._mixture.quantiles(u + reach)
-        low, high = tf.minimum(low, u), tf.maximum(high, u)
-        return bracketed_root(self, self.log_slope, u, low, high)
-
-
-def _mixture(raw: tf.Tensor) -> LogisticMixture:
-    logits, means, log_scales = tf.split(raw, 3, axis=-1)
-    count = logits.shape[-1]
-    start = np.linspace(-_SPREAD, _SPREAD, count) if count > 1 else np.zeros(1)
-    return LogisticMixture(
-        logits,
-        means + tf.constant(start, raw.dtype),
-        _bounded(log_scales, _MOST_LOG_SCALE),
-    )
-
-
-def _bounded(raw: tf.Tensor, most: float) -> tf.Tensor:
-    """Returns `raw` where it is small, and never more than `most` in size."""
-    return most * tf.tanh(raw / most)
+        super().__init__(
+            MixtureCDFMap(components),
+            mask,
+            flip=flip,
+            hidden=hidden,
+            activation=activation,
+            network=network,
+            identity_start=identity_start,
+            seed=seed,
+            context_size=context_size,
+            trainable=trainable,
+            dtype=dtype,
+            name=name,
+        )

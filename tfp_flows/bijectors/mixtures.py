@@ -1,29 +1,18 @@
 """Mixtures on the real line: CDFs, densities and quantiles, in logarithms."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 __all__ = [
     "GaussianMixture",
     "LogisticMixture",
-    "bracketed_root",
     "fitted_mixture",
     "log_normal_cdf",
     "log_normal_pdf",
     "normal_quantile",
 ]
-
-# Enough for a bracket of 1e9 widths to shrink below one float64 spacing; the
-# iteration ends when every point has converged, commonly after about ten.
-_MAX_ITERATIONS = 100
-
-# Where a function is flatter than this, as F between components far apart, rounding
-# alone decides where the root lies; the reciprocal would overflow.
-_LEAST_LOG_SLOPE = -60.0
 
 # Below these, Φ(z) is computed as its series for large |z|; above them it is a number
 # that the dtype has.
@@ -135,41 +124,6 @@ class LogisticMixture(_Mixture):
         parts = tf.concat([below, above], -1)
         log_scales = tf.concat([self._log_scales, self._log_scales], -1)
         return tf.reduce_logsumexp(parts - log_scales, -1)
-
-
-def bracketed_root(
-    function: Callable[[tf.Tensor], tf.Tensor],
-    log_slope: Callable[[tf.Tensor], tf.Tensor],
-    y: tf.Tensor,
-    low: tf.Tensor,
-    high: tf.Tensor,
-) -> tf.Tensor:
-    """Returns the x with function(x) = y, differentiable in y and the parameters.
-
-    Args:
-      function: increasing, number by number.
-      log_slope: the logarithm of its derivative.
-      y: `(...)`.
-      low: no more than x.
-      high: no less than x.
-    """
-    target, low, high = (tf.stop_gradient(t) for t in (y, low, high))
-    margin = 1e-3 * (1 + tf.abs(low) + tf.abs(high))
-    scale = 1 + tf.abs(target)
-    root = tfp.math.find_root_chandrupatla(
-        lambda x: (function(x) - target) / scale,
-        low - margin,
-        high + margin,
-        position_tolerance=0.0,
-        value_tolerance=np.finfo(y.dtype.as_numpy_dtype).eps,  # all rounding leaves
-        max_iterations=_MAX_ITERATIONS,
-    ).estimated_root
-    root = tf.ensure_shape(tf.stop_gradient(root), y.shape)
-    # Nothing is added to the root but its gradient, by the implicit function theorem:
-    # dx = (dy - ∂function/∂θ dθ) / (∂function/∂x).
-    error = y - function(root)
-    steepness = tf.exp(-tf.maximum(log_slope(root), _LEAST_LOG_SLOPE))
-    return root + (error - tf.stop_gradient(error)) * tf.stop_gradient(steepness)
 
 
 def log_normal_pdf(z: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows._core import checks
 from tfp_flows._core.conditioning import bind, context_size_of
-from tfp_flows.bijectors.base import Bijector, register
+from tfp_flows.bijectors.base import Bijector, create_inner_weights, register
 
 __all__ = ["NumericalInverse", "find_root", "value_and_jacobian"]
 
@@ -112,14 +112,7 @@ class NumericalInverse(Bijector):
         return self._bijector
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
-        # A trace creates lazy weights without asking for values at any point.
-        tf.function(self._bound, autograph=False).get_concrete_function(
-            tf.TensorSpec([None, event_size], dtype),
-            tf.TensorSpec([self.context_size], dtype),
-        )
-
-    def _bound(self, x: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
-        return bind(self._bijector, context).forward(x)
+        create_inner_weights(self._bijector, event_size, self.context_size, dtype)
 
     def _inner(self, points: tf.Tensor) -> tfb.Bijector:
         return bind(self._bijector, self._context_at(points))

@@ -1,24 +1,23 @@
 """Spline: bends each coordinate by a learned monotone spline."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows import networks
-from tfp_flows._core import checks
 from tfp_flows._core.checks import as_seed
-from tfp_flows.bijectors.base import Bijector, register
-from tfp_flows.bijectors.box import CIRCLE, Box, as_box
+from tfp_flows.bijectors.base import register
+from tfp_flows.bijectors.elementwise.rational_quadratic import RationalQuadraticMap
+from tfp_flows.bijectors.mapped import Mapped
 from tfp_flows.bijectors.parameters import Parameters
-from tfp_flows.bijectors.rational_quadratic import spline, steering_size
 
 __all__ = ["Spline"]
 
 
 @register
-class Spline(Bijector):
+class Spline(Mapped):
     """Bends each coordinate by a monotone rational-quadratic spline of its own.
 
     With g_i the spline of K bins of coordinate i, inverse, from the data's side::
@@ -72,22 +71,17 @@ class Spline(Bijector):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        bins = checks.positive_size(bins, "bins")
-        if bins < 2:
-            raise ValueError(f"`bins` must be at least 2. Received: {bins}.")
-        box = as_box(box)
         hidden = networks.as_hidden(hidden)
         seed = as_seed(seed)
-        super().__init__(locals(), dtype=dtype, name=name)
+        map = RationalQuadraticMap(bins, box=box, circular=circular)
+        arguments = {**locals(), **map.get_config()}
+        super().__init__(map, arguments, dtype=dtype, name=name)
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
         given = self.parameters
-        size = steering_size(given["bins"], circular=given["circular"])
-        self._box = Box(
-            CIRCLE if given["circular"] else given["box"], event_size, dtype
-        )
-        self._parameters_of = Parameters(
-            {"steering": np.zeros([event_size, size])},
+        self._build_map(event_size, dtype)
+        self._learned = Parameters(
+            {"parameters": np.zeros([event_size, self._map.parameter_count])},
             context_size=self.context_size,
             hidden=given["hidden"],
             seed=given["seed"],
@@ -95,48 +89,15 @@ class Spline(Bijector):
             dtype=dtype,
         )
 
-    @property
-    def needs_adaptation(self) -> bool:
-        """Whether the box is to be fitted to data, and was not yet."""
-        if self.event_size is None:
-            return self._box_is_fitted
-        return self._box.needs_adaptation
-
-    @property
-    def _box_is_fitted(self) -> bool:
-        return self.parameters["box"] == "data" and not self.parameters["circular"]
-
-    def adapt(self, y: Any) -> None:
-        """Fits the box to points `(n, event_size)` on the data's side."""
-        y = tf.convert_to_tensor(y)
-        self.build(y.shape[-1], y.dtype)
-        if self._box_is_fitted:
-            self._box.adapt(y)
-
-    def outside(self, y: tf.Tensor) -> tf.Tensor:
-        """Returns, for points on the data's side, whether a spline does not reach them.
-
-        Args:
-          y: `(..., event_size)`.
-
-        Returns:
-          Booleans `(...)`; never True for angles.
-        """
-        outside = tf.reduce_any(self._box.is_outside(y), -1)
-        return tf.zeros_like(outside) if self.parameters["circular"] else outside
-
-    def _bent(self, x: tf.Tensor, *, invert: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        steering = self._parameters_of(self._context_at(x))["steering"]
-        u, log_slopes = spline(
-            self._box.to_unit(x),
-            steering,
-            circular=self.parameters["circular"],
-            invert=invert,
-        )
-        return self._box.from_unit(u), tf.reduce_sum(log_slopes, -1)
+    def _apply(
+        self, function: Callable, points: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        parameters = self._learned(self._context_at(points))["parameters"]
+        result, log_slopes = function(points, parameters, *self._map_weights())
+        return result, tf.reduce_sum(log_slopes, -1)
 
     def _forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return self._bent(x, invert=True)
+        return self._apply(self._map.forward, x)
 
     def _inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return self._bent(y, invert=False)
+        return self._apply(self._map.inverse, y)

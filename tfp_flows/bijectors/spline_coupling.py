@@ -1,22 +1,15 @@
-"""SplineCoupling: bends some coordinates by splines that the others choose."""
+"""SplineCoupling: a coupling that bends coordinates by splines."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from tfp_flows._core import checks
 from tfp_flows.bijectors.base import register
-from tfp_flows.bijectors.box import CIRCLE, Box, as_box
 from tfp_flows.bijectors.coupling import Coupling
-from tfp_flows.bijectors.rational_quadratic import spline, steering_size
+from tfp_flows.bijectors.elementwise.rational_quadratic import RationalQuadraticMap
 
 __all__ = ["SplineCoupling"]
-
-# Of one coupling: more of them in a row may scale by more.
-_MOST_LOG_SCALE = 3.0
 
 
 @register
@@ -104,84 +97,17 @@ class SplineCoupling(Coupling):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        bins = checks.positive_size(bins, "bins")
-        if bins < 2:
-            raise ValueError(f"`bins` must be at least 2. Received: {bins}.")
-        box = as_box(box)
-        if affine and circular:
-            raise ValueError("`affine` must be False for angles.")
-        super().__init__(locals())
-
-    @property
-    def _steering_size(self) -> int:
-        given = self.parameters
-        size = steering_size(given["bins"], circular=given["circular"])
-        return size + 2 * given["affine"]
-
-    def _build_transform(self, size: int, dtype: tf.DType) -> None:
-        box = CIRCLE if self.parameters["circular"] else self.parameters["box"]
-        self._box = Box(box, size, dtype)
-
-    def _features(self, kept: tf.Tensor) -> tf.Tensor:
-        if not self.parameters["circular"]:
-            return kept
-        return tf.concat([tf.cos(kept), tf.sin(kept)], -1)
-
-    @property
-    def needs_adaptation(self) -> bool:
-        """Whether the box is to be fitted to data, and was not yet."""
-        if self.event_size is None:
-            return self.parameters["box"] == "data" and not self.parameters["circular"]
-        return self._box.needs_adaptation
-
-    def adapt(self, y: Any) -> None:
-        """Fits the box to points `(n, event_size)` on the data's side."""
-        y = tf.convert_to_tensor(y)
-        self.build(y.shape[-1], y.dtype)
-        if self.parameters["box"] == "data" and not self.parameters["circular"]:
-            self._box.adapt(self._moved(y))
-
-    def outside(self, y: tf.Tensor) -> tf.Tensor:
-        """Returns, for points on the data's side, whether a spline does not reach them.
-
-        Args:
-          y: `(..., event_size)`.
-
-        Returns:
-          Booleans `(...)`; never True for angles.
-        """
-        outside = tf.reduce_any(self._box.is_outside(self._moved(y)), -1)
-        return tf.zeros_like(outside) if self.parameters["circular"] else outside
-
-    def _steer(self, kept: tf.Tensor) -> tf.Tensor:
-        # As the source does: else the first steps of Adam, which move all the inputs
-        # of the head at once, bend a spline more the wider the network is.
-        return super()._steer(kept) / math.sqrt(self._head.kernel.shape[0])
-
-    def _moved(self, y: tf.Tensor) -> tf.Tensor:
-        return tf.gather(y, self._order[self._sizes[0] :], axis=-1)
-
-    def _transform(
-        self, moved: tf.Tensor, steering: tf.Tensor, inverse: bool
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        affine = self.parameters["affine"]
-        if affine:
-            steering, (scale, shift) = (
-                steering[..., 2:],
-                tf.unstack(steering[..., :2], axis=-1),
-            )
-            scale = _MOST_LOG_SCALE * tf.tanh(scale / _MOST_LOG_SCALE)
-            if inverse:
-                moved = (moved - shift) * tf.exp(-scale)
-        u, log_slopes = spline(
-            self._box.to_unit(moved),
-            steering,
-            circular=self.parameters["circular"],
-            invert=not inverse,
+        super().__init__(
+            RationalQuadraticMap(bins, box=box, affine=affine, circular=circular),
+            mask,
+            flip=flip,
+            hidden=hidden,
+            activation=activation,
+            network=network,
+            identity_start=identity_start,
+            seed=seed,
+            context_size=context_size,
+            trainable=trainable,
+            dtype=dtype,
+            name=name,
         )
-        moved = self._box.from_unit(u)
-        if affine:
-            log_slopes += -scale if inverse else scale
-            if not inverse:
-                moved = moved * tf.exp(scale) + shift
-        return moved, tf.reduce_sum(log_slopes, -1)

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from finite_differences import check_gradients
 
-from tfp_flows.bijectors import rational_quadratic
-from tfp_flows.bijectors.rational_quadratic import spline, steering_size
+from tfp_flows.bijectors.elementwise import rational_quadratic
+from tfp_flows.bijectors.elementwise.rational_quadratic import parameter_count, spline
 
 BINS, POINTS = 4, 4
 EVERY_WAY = pytest.mark.parametrize(
@@ -16,9 +16,9 @@ EVERY_WAY = pytest.mark.parametrize(
 
 
 def start(circular, shape=(POINTS,)):
-    """Returns x, partly outside of the unit interval, and variable raw numbers."""
+    """Returns x, partly outside of the unit interval, and variable parameters."""
     rng = np.random.default_rng(0)
-    raw = rng.normal(size=(*shape, steering_size(BINS, circular=circular)))
+    raw = rng.normal(size=(*shape, parameter_count(BINS, circular=circular)))
     return tf.constant(rng.uniform(-0.2, 1.2, size=POINTS)), tf.Variable(raw)
 
 

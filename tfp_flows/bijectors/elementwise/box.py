@@ -1,4 +1,4 @@
-"""Box: the interval of each coordinate that a spline bends."""
+"""Box: the interval of each coordinate that a map bends."""
 
 import math
 from typing import Any
@@ -10,11 +10,11 @@ __all__ = ["CIRCLE", "Box", "as_box"]
 
 CIRCLE = (-math.pi, math.pi)
 
-# A box fitted to data covers this much of it, widened by this share of its width:
-# what lies further out is the tail's, which a few outliers must not hand to the bins.
+# A box that is fitted to data covers this share of them, and is then widened by this
+# share of its width. A few outliers must not stretch it: they belong to the tails.
 _COVERED, _MARGIN = 0.999, 0.1
 
-# Of a box that has seen no data yet.
+# Half the width of a box that waits for data.
 _DEFAULT = 5.0
 
 
@@ -67,25 +67,12 @@ class Box(tf.Module):
         return bool(tf.convert_to_tensor(self._waits) > 0)
 
     def adapt(self, values: Any) -> None:
-        """Fits the box to numbers `(n, size)`."""
+        """Fits the box to points `(n, size)`."""
         values = np.asarray(values)
         rest = (1 - _COVERED) / 2
         low, high = np.quantile(values, [rest, 1 - rest], axis=0)
-        # A constant column has no width of its own.
+        # A constant column has no width.
         width = np.maximum(high - low, 1e-3 * (1 + np.abs(low)))
         self.low.assign(low - _MARGIN * width)
         self.width.assign((1 + 2 * _MARGIN) * width)
         self._waits.assign(0.0)
-
-    def to_unit(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns x in units of the box: 0 at its low end, 1 at the high one."""
-        return (x - self.low) / self.width
-
-    def from_unit(self, u: tf.Tensor) -> tf.Tensor:
-        """Returns the inverse of `to_unit`."""
-        return self.low + self.width * u
-
-    def is_outside(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns, for each number, whether it lies outside its interval."""
-        u = self.to_unit(x)
-        return (u < 0) | (u > 1)
