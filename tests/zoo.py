@@ -54,6 +54,7 @@ def points(event_size, scale=1.5):
 MAPS = {
     "additive": elementwise.AdditiveMap,
     "affine": elementwise.AffineMap,
+    "bernstein": lambda: elementwise.BernsteinMap(5, box=3.0),
     "mixture cdf": lambda: elementwise.MixtureCDFMap(2),
     "rational quadratic": lambda: elementwise.RationalQuadraticMap(4, box=3.0),
 }

@@ -91,9 +91,9 @@ CONDITIONAL = {
         lambda: AutoregressiveSpline(bins=4, box=3.0, **RANDOM),
         points(3),
     ),
-    "coupling, additive": (
+    "coupling, bernstein": (
         Coupling,
-        lambda: Coupling(elementwise.AdditiveMap(), **RANDOM),
+        lambda: Coupling(elementwise.BernsteinMap(4, box=3.0), **RANDOM),
         points(3),
     ),
     "autoregressive, mixture cdf": (
