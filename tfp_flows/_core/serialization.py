@@ -21,6 +21,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._core import checks
+from tfp_flows._core.allowed import refuse_foreign_keras, registered
 from tfp_flows._core.described import Described
 
 __all__ = ["Decoder", "Encoder", "copy_objects", "decode_arguments", "encode_arguments"]
@@ -30,7 +31,6 @@ tfd = tfp.distributions
 
 _TFP_NAMESPACES = {"tfb": (tfb, tfb.Bijector), "tfd": (tfd, tfd.Distribution)}
 _TAG = "class_name"
-_BUNDLED_BY_KERAS = ("keras", "builtins")
 
 # What a file may ask for, far beyond any flow: a short text must not fill the memory,
 # nor, by naming over and over what it has named, take for ever.
@@ -346,7 +346,7 @@ class Decoder:
         )
 
     def _read_keras(self, data: dict[str, Any]) -> keras.Layer:
-        _refuse_foreign_keras(data["config"])
+        refuse_foreign_keras(data["config"])
         return keras.saving.deserialize_keras_object(data["config"])
 
     def _read_layer_copy(self, data: dict[str, Any]) -> keras.Layer:
@@ -354,7 +354,7 @@ class Decoder:
         return type(layer).from_config(layer.get_config())
 
     def _read_function(self, data: dict[str, Any]) -> Any:
-        return _registered(data["name"], "function")
+        return registered(data["name"], "function")
 
     def _read_kept(self, data: dict[str, Any]) -> Any:
         return self._kept[data["index"]]
@@ -374,7 +374,7 @@ class Decoder:
             if not public.startswith("_") and inspect.isclass(cls):
                 if issubclass(cls, kind):
                     return cls
-        cls = _registered(name, "class")
+        cls = registered(name, "class")
         kinds = (tfb.Bijector, tfd.Distribution, Described)
         if inspect.isclass(cls) and issubclass(cls, kinds):
             return cls
@@ -397,50 +397,6 @@ def _dtype(name: Any) -> tf.DType:
         return tf.as_dtype(name)
     except TypeError as error:
         raise ValueError(f"Not a saved flow: {name!r} is not a dtype.") from error
-
-
-def _registered(name: Any, what: str) -> Any:
-    """Returns what the caller registered or passed in under `name`."""
-    found = keras.saving.get_registered_object(str(name))
-    if found is None:
-        bare = str(name).rpartition(">")[2]
-        found = keras.saving.get_registered_object(bare)
-    if found is None:
-        raise ValueError(
-            f"The file names the {what} {name!r}, which is not part of tfp_flows, TFP "
-            "or Keras, and is refused. Remedy: if you trust it, import the module that "
-            "registers it, or pass it to `keras.models.load_model(path, "
-            f"custom_objects={{{str(name)!r}: ...}})`."
-        )
-    return found
-
-
-# Layers of Keras's own whose configuration names code or files to run.
-_RUNS_FOREIGN_CODE = ("TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
-
-
-def _refuse_foreign_keras(config: Any) -> None:
-    """Refuses, by name, everything in a Keras config that Keras does not ship.
-
-    Keras refuses most of this itself; it is asked here first so that the answer
-    does not depend on its version or on its `safe_mode`.
-    """
-    if isinstance(config, list):
-        for item in config:
-            _refuse_foreign_keras(item)
-    elif isinstance(config, dict):
-        name, module = config.get(_TAG), config.get("module")
-        if isinstance(name, str) and "config" in config:
-            if name in _RUNS_FOREIGN_CODE or name == "__lambda__":
-                raise ValueError(
-                    f"The file names the layer {name!r}, which runs code that does not "
-                    "come with Keras, and is refused."
-                )
-            root = str(module).split(".")[0]
-            if module is not None and root not in _BUNDLED_BY_KERAS:
-                _registered(config.get("registered_name") or name, "class")
-        for item in config.values():
-            _refuse_foreign_keras(item)
 
 
 def copy_objects(value: Any) -> Any:
