@@ -5,6 +5,7 @@ import importlib
 import logging
 import posixpath
 import re
+import warnings
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -50,14 +51,13 @@ def on_post_build(config: MkDocsConfig) -> None:
 
 def public_names() -> set[str]:
     """Returns the public names as the reference has them, of modules and of classes."""
-    package = importlib.import_module("tfp_flows")
     names = set()
-    for name in package.__all__:
-        value = getattr(package, name)
+    with warnings.catch_warnings(action="ignore"):  # of TFP, at its import
+        package = importlib.import_module("tfp_flows")
+        public = {name: getattr(package, name) for name in package.__all__}
+    for name, value in public.items():
         if hasattr(value, "__all__"):
             names |= {f"tfp_flows.{name}.{part}" for part in value.__all__}
-        elif name in ("FlowDensity", "report"):  # imported where they are asked for
-            names.add(f"{value.__module__.rpartition('.')[0]}.{name}")
         else:
             names.add(f"tfp_flows.{name}")
     return names
