@@ -1,9 +1,9 @@
-"""Is this bijector right? One call, one report of everything that is not.
+"""Checks that a bijector or a flow is what it claims to be, for users' own too.
 
-`check_bijector` puts a bijector, and `check_flow` a whole flow, through a list of
-small named checks. Each raises one `CheckFailure` that says what is wrong, at which
-stage and point, what was expected, what was found, and by how much; or returns the
-names of the checks that passed.
+`check_bijector` runs a bijector through a list of small named checks, and `check_flow`
+does the same with a whole flow. Both return the names of the checks that passed. Where
+any check fails they raise one `CheckFailure`, which lists everything that is wrong: at
+which stage and point, what was expected, what was found, and the difference.
 """
 
 from tfp_flows.testing.bijector import BIJECTOR_CHECKS, check_bijector
@@ -19,5 +19,5 @@ __all__ = [
     "check_flow",
 ]
 
-# A traceback names an exception by the place where users find it.
+# A traceback then names the exception by its public path.
 CheckFailure.__module__ = __name__

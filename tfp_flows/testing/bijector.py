@@ -1,4 +1,4 @@
-"""`check_bijector`: all the checks of one bijector, in every dtype it has."""
+"""check_bijector: runs all the checks of one bijector, in each dtype it supports."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -6,12 +6,14 @@ from dataclasses import replace
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from numpy.typing import ArrayLike
 
 from tfp_flows._core.checks import as_points
 from tfp_flows._core.conditioning import context_size_of
 from tfp_flows.testing import bijector_checks
-from tfp_flows.testing.bijector_case import Subject, weights_of
+from tfp_flows.testing.bijector_case import BijectorCase, weights_of
 from tfp_flows.testing.bijector_context import check_context
+from tfp_flows.testing.bijector_files import check_config, check_keras_file
 from tfp_flows.testing.failures import (
     CheckFailure,
     Failure,
@@ -24,7 +26,12 @@ __all__ = ["BIJECTOR_CHECKS", "as_context", "check_bijector"]
 
 tfb = tfp.bijectors
 
-_CHECKS = {**bijector_checks.CHECKS, "context": check_context}
+_CHECKS = {
+    **bijector_checks.CHECKS,
+    "config": check_config,
+    "keras_file": check_keras_file,
+    "context": check_context,
+}
 
 BIJECTOR_CHECKS = tuple(_CHECKS)
 """The names of the checks of `check_bijector`."""
@@ -32,60 +39,62 @@ BIJECTOR_CHECKS = tuple(_CHECKS)
 
 def check_bijector(
     bijector: tfb.Bijector | Callable[[], tfb.Bijector],
-    x: np.ndarray,
+    x: ArrayLike,
     *,
-    context: np.ndarray | None = None,
+    context: ArrayLike | None = None,
     tolerance: float | Mapping[str, float] | None = None,
     skip: Iterable[str] = (),
 ) -> tuple[str, ...]:
-    """Checks that a bijector is what it claims to be, or reports all that is wrong.
+    """Checks that a bijector is what it claims to be, or raises with all that is wrong.
 
-    A bijector is f with y = f(x), x = f⁻¹(y) and log|det ∂f/∂x|. The checks, whose
-    names are in `BIJECTOR_CHECKS`:
+    A bijector is a function f with y = f(x), its inverse x = f⁻¹(y), and the log-dets
+    log|det ∂f/∂x| and log|det ∂f⁻¹/∂y|. `BIJECTOR_CHECKS` holds the names of its
+    checks:
 
     - `runs`: f, f⁻¹ and both log-dets return finite numbers of the right width.
-    - `dtypes`: they do in float32 and float64, and keep the dtype they are given.
-    - `round_trip`: f⁻¹(f(x)) = x and f(f⁻¹(y)) = y, without TFP's cache.
-    - `forward_log_det`, `inverse_log_det`: they are those of the Jacobian matrix of f
-      found by automatic differentiation.
-    - `log_dets_cancel`: they add up to zero.
-    - `batch_shapes`: 0, 1 and 2 batch axes give one log-det a point.
-    - `rows_independent`: a point's answer does not depend on its neighbours.
-    - `graph`, `xla`: `tf.function` and XLA give what eager mode gives.
+    - `dtypes`: they run in float32 and float64, and return the dtype they are given.
+    - `round_trip`: f⁻¹(f(x)) = x and f(f⁻¹(y)) = y, computed without TFP's cache.
+    - `forward_log_det`, `inverse_log_det`: the log-dets equal those of the Jacobian
+      matrix of f, computed by automatic differentiation.
+    - `log_dets_cancel`: the log-dets at x and at y = f(x) add up to zero.
+    - `batch_shapes`: points with 0, 1 and 2 batch axes get one log-det each.
+    - `rows_independent`: the results for a point do not depend on the other points.
+    - `graph`, `xla`: the results under `tf.function` and XLA equal those of eager mode.
     - `weights_visible`: every weight in use can be found from the bijector.
     - `weights_used`: a gradient reaches every weight, in both directions.
-    - `gradients_finite`: it is finite, as are those with respect to the points.
-    - `constant_jacobian`: where `is_constant_jacobian` claims so, it is.
+    - `gradients_finite`: gradients by weights and by points are finite.
+    - `constant_jacobian`: the Jacobian is constant if `is_constant_jacobian` is True.
     - `wrong_width`: points of another width raise, or are treated elementwise.
     - `config`: `from_config(get_config())` is the same bijector.
-    - `keras_file`: so is the one a Flow loads from a `.keras` file.
-    - `context`: a point's answer depends on its own context and on no other; contexts
-      broadcast against points; without one, and with one of another width, there is
-      no answer; `given(context)` shares the weights.
+    - `keras_file`: a Flow saved to a `.keras` file loads the same bijector.
+    - `context`: the results for a point depend on its own context and on no other;
+      contexts broadcast against points; a missing context, or one of another width,
+      raises; `given(context)` shares the weights.
 
-    The last three are left out where they do not apply: a bijector without
-    `get_config`, one that no Flow takes, or one that is not conditional. A conditional
-    bijector is put through all the others with its context bound.
+    The last three are skipped where they do not apply: to a bijector without
+    `get_config`, one that no Flow takes, or one that is not conditional. All other
+    checks of a conditional bijector run with its context bound.
 
     Args:
       bijector: a `tfb.Bijector`, or a function without arguments that returns a new
-        one. A function allows a bijector that takes its dtype from its first input to
-        be checked in float64 and in float32; others are checked in their own dtype.
-      x: points inside the domain of f, of shape `(n, event_size)`, at least two
-        different ones. Best ten or more that reach all of its branches.
-      context: for a conditional bijector, and for no other: `(n, context_size)`, one
-        row for each point, at least two different ones.
-      tolerance: the error that is accepted, times 1 + |expected|; a number, or one a
-        dtype: `{"float32": 1e-3}`. By default 1e-8 in float64, 1e-4 in float32.
-      skip: names of checks to leave out.
+        one. With a function, a bijector that takes its dtype from its first input is
+        checked in float64 and in float32; any other is checked in its own dtype.
+      x: points inside the domain of f, `(n, event_size)`, at least two of them
+        different. Ten or more points that reach all branches of f are best.
+      context: contexts for a conditional bijector, and for no other:
+        `(n, context_size)`, one row for each point, at least two of them different.
+      tolerance: the accepted error is this times 1 + |expected|. A number, or a number
+        for each dtype, such as `{"float32": 1e-3}`. By default 1e-8 in float64 and
+        1e-4 in float32.
+      skip: names of checks to skip.
 
     Returns:
       The names of the checks that passed.
 
     Raises:
-      CheckFailure: with all that is wrong, in its message and in `.failures`.
-      ValueError: `x` or `context` is not such an array, the context is missing or not
-        asked for, or `skip` names an unknown check.
+      CheckFailure: any check failed; its message and `.failures` list all of them.
+      ValueError: `x` or `context` has the wrong shape, the context is missing or not
+        needed, or `skip` names an unknown check.
       TypeError: `bijector` is neither a bijector nor a function that returns one.
 
     Example:
@@ -97,7 +106,7 @@ def check_bijector(
       >>> "round_trip" in passed
       True
 
-      One that forgets the power of two in its log-det:
+      A bijector whose log-det is 0 where log 4 is right:
 
       >>> class Double(tfp.bijectors.Bijector):
       ...     def __init__(self):
@@ -135,40 +144,41 @@ def check_bijector(
     passed: set[str] = set()
     failures: list[Failure] = []
     for dtype in dtypes:
-        # What is wrong in float64 needs no second report; but it must run to be asked.
+        # A check that failed in float64 is not repeated in float32, except `runs`,
+        # which the other checks build on.
         known = {failure.check for failure in failures}
         todo = {k: v for k, v in checks.items() if k == "runs" or k not in known}
-        subject = Subject(
+        case = BijectorCase(
             make,
             points.astype(dtype),
             tolerance_for(dtype, tolerance),
             None if contexts is None else contexts.astype(dtype),
         )
-        good, bad = _examine(todo, subject)
+        good, bad = _examine(todo, case)
         passed.update(good)
         where = dtype if len(dtypes) > 1 else ""
         failures += [replace(f, where=where) for f in bad if f.check not in known]
     if "runs" in passed:
-        # A bijector that runs in one dtype only has trouble with dtypes.
+        # A bijector that runs in one of the dtypes fails `dtypes`, not `runs`.
         failures = [
             replace(f, check="dtypes") if f.check == "runs" else f for f in failures
         ]
         failures = [f for f in failures if f.check in checks]
     if failures:
         failed = {failure.check for failure in failures}
-        name = type(subject.unbound).__name__
+        name = type(case.unbound).__name__
         raise CheckFailure("check_bijector", name, failures, failed, passed)
     return tuple(name for name in _CHECKS if name in passed)
 
 
 def as_context(
-    context: np.ndarray | None, size: int, count: int, whose: str
+    context: ArrayLike | None, size: int, count: int, whose: str
 ) -> np.ndarray | None:
-    """Returns the context as an array `(count, size)`, or None where there is none.
+    """Returns the context as an array `(count, size)`, or None if `size` is 0.
 
     Raises:
-      ValueError: it is missing, not asked for, or not of that shape; or all of its
-        rows are the same.
+      ValueError: the context is missing, not needed, or of another shape, or all of
+        its rows are the same.
     """
     if not size:
         if context is not None:
@@ -192,7 +202,7 @@ def _maker(
     bijector: tfb.Bijector | Callable[[], tfb.Bijector], points: np.ndarray
 ) -> tuple[Callable[[], tfb.Bijector], list[str]]:
     """Returns a function that makes the bijector, and the dtypes to check it in."""
-    # A bijector is itself callable: asking for that would tell nothing.
+    # Bijectors are callable too, so they must be recognized first.
     if isinstance(bijector, tfb.Bijector):
         return lambda: bijector, [_own_dtype(bijector) or points.dtype.name]
     if not callable(bijector):
@@ -221,13 +231,13 @@ def _own_dtype(bijector: tfb.Bijector) -> str | None:
 
 
 def _examine(
-    checks: Mapping[str, Callable], subject: Subject
+    checks: Mapping[str, Callable], case: BijectorCase
 ) -> tuple[list[str], list[Failure]]:
-    """Runs the checks, or only `runs` where that leaves nothing to go on with."""
+    """Runs the check `runs`, and the others only if it passes."""
     first = {name: check for name, check in checks.items() if name == "runs"}
-    passed, failures = run_checks(first, subject)
+    passed, failures = run_checks(first, case)
     if failures:
         return passed, failures
     rest = {name: check for name, check in checks.items() if name != "runs"}
-    more, failures = run_checks(rest, subject)
+    more, failures = run_checks(rest, case)
     return passed + more, failures

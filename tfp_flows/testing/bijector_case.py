@@ -1,4 +1,4 @@
-"""A bijector under examination, and what it answers, free of its cache."""
+"""A bijector at some points, and its results, computed without its cache."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -15,8 +15,8 @@ from tfp_flows.testing.failures import NotApplicableError
 
 __all__ = [
     "METHODS",
+    "BijectorCase",
     "Gradients",
-    "Subject",
     "Values",
     "evaluate",
     "jacobian",
@@ -27,7 +27,7 @@ __all__ = [
 
 tfb = tfp.bijectors
 
-# As the reports call them, in the order of `Values`.
+# The names used in messages, in the order of `Values`.
 METHODS = (
     "forward(x)",
     "forward_log_det_jacobian(x)",
@@ -37,7 +37,7 @@ METHODS = (
 
 
 class Values(NamedTuple):
-    """What the four methods of a bijector return for x and y = forward(x)."""
+    """The results of a bijector's four methods for x and y = forward(x)."""
 
     forward: Any
     forward_log_det: Any
@@ -57,10 +57,11 @@ class Gradients(NamedTuple):
 
 
 def evaluate(bijector: tfb.Bijector, x: tf.Tensor, y: tf.Tensor) -> Values:
-    """Calls the four methods; `y` must not be the very tensor `forward(x)` gave.
+    """Calls the four methods; `y` must not be the same tensor object as `forward(x)`.
 
-    A bijector remembers which tensor came from which: `inverse(forward(x))` returns
-    `x` without computing anything. A tensor made anew from numbers has no history.
+    A bijector's cache remembers which tensor was computed from which, so that
+    `inverse(forward(x))` returns `x` without computing anything. A new tensor of the
+    same numbers is not in the cache.
     """
     return Values(
         bijector.forward(x),
@@ -92,14 +93,14 @@ def jacobian(
 
 
 def weights_of(bijector: tfb.Bijector) -> list[tf.Variable]:
-    """Returns the variables that TFP sees, then those of Keras layers it holds."""
+    """Returns the variables that TFP finds, then those of Keras layers inside."""
     weights = [weight for layer in _layers_of(bijector) for weight in layer.weights]
     found = [*bijector.variables, *(weight.value for weight in weights)]
     return list({weight.ref(): weight for weight in found}.values())
 
 
 def trainable_weights(bijector: tfb.Bijector) -> list[tf.Variable]:
-    """Returns those of `weights_of` that training would change."""
+    """Returns the weights in `weights_of` that training would change."""
     frozen = {
         weight.value.ref()
         for layer in _layers_of(bijector)
@@ -109,7 +110,7 @@ def trainable_weights(bijector: tfb.Bijector) -> list[tf.Variable]:
 
 
 def name_of(weight: tf.Variable) -> str:
-    """Returns the name and shape of a weight, as the reports give them."""
+    """Returns the name and shape of a weight as text."""
     return f"{weight.name!r} of shape {tuple(weight.shape)}"
 
 
@@ -127,14 +128,14 @@ def _layers_of(bijector: tfb.Bijector) -> Iterator[keras.layers.Layer]:
         yield from layers_in(vars(module))
 
 
-class Subject:
-    """One bijector in one dtype at some points; answers are computed once.
+class BijectorCase:
+    """One bijector at some points in one dtype; results are computed once.
 
-    A conditional bijector is examined with a context bound, one row for each point.
+    A conditional bijector has its context bound, one row for each point.
 
     Args:
-      make: returns a fresh bijector, or the same one at every call.
-      points: array of shape `(n, event_size)` in the dtype of the examination.
+      make: returns a new bijector, or the same one at every call.
+      points: array of shape `(n, event_size)` in the dtype to check.
       tolerance: see `mismatch`.
       context: array of shape `(n, context_size)` in that dtype, or None.
     """
@@ -148,7 +149,7 @@ class Subject:
     ):
         self.make = make
         self.unbound = make()
-        # A log-det of shape (event_size,) would broadcast against as many points.
+        # With n = event_size a log-det that was not summed would have the right shape.
         n, width = points.shape
         rows = np.arange(n + (n == width)) % n
         self.x = points[rows]
@@ -158,19 +159,19 @@ class Subject:
 
     @staticmethod
     def bound(bijector: tfb.Bijector, context: Any) -> tfb.Bijector:
-        """Returns a bijector with a context bound, where there is one."""
+        """Returns the bijector with the context bound, if there is a context."""
         if context is not None:
             context = tf.convert_to_tensor(context)
         return bind(bijector, context)
 
     @cached_property
     def y(self) -> np.ndarray:
-        """`forward(x)`, as numbers."""
+        """The array `forward(x)`."""
         return self.bijector.forward(tf.constant(self.x)).numpy()
 
     @cached_property
     def values(self) -> Values:
-        """All four answers in eager mode, as numbers."""
+        """The results of all four methods in eager mode, as arrays."""
         return self.evaluate(self.x, self.y)
 
     @cached_property
@@ -181,12 +182,12 @@ class Subject:
     def evaluate(
         self, x: np.ndarray, y: np.ndarray, context: np.ndarray | None = None
     ) -> Values:
-        """Returns what the four methods say, computed anew from numbers.
+        """Returns the results of the four methods, computed without the cache.
 
         Args:
           x: points before the bijector.
           y: points after it.
-          context: of these points; that of `x` when None.
+          context: the context of these points; that of `self.x` when None.
         """
         b = self.bijector if context is None else self.bound(self.unbound, context)
         values = evaluate(b, tf.constant(x), tf.constant(y))
@@ -197,7 +198,7 @@ class Subject:
         return None if self.context is None else self.context[rows]
 
     def log_det(self, direction: str) -> np.ndarray:
-        """Returns one log-det a point, `(n,)`, of "forward" or "inverse"."""
+        """Returns the "forward" or the "inverse" log-det of each point, `(n,)`."""
         value = getattr(self.values, f"{direction}_log_det")
         if value.shape not in ((), (len(self.x),)):
             raise NotApplicableError("`batch_shapes` reports this.")
@@ -205,7 +206,7 @@ class Subject:
 
     @cached_property
     def batches(self) -> list[tuple[tuple[int, ...], np.ndarray, Values | Exception]]:
-        """Batch shapes with 0 to 2 axes, the rows of x in them, and the answers."""
+        """Batch shapes with 0 to 2 axes, the rows of x in each, and the results."""
         a, b = [size for size in (2, 3, 4) if size != self.x.shape[1]][:2]
         found = []
         for batch in ((), (a,), (b, a)):
@@ -219,17 +220,17 @@ class Subject:
         return found
 
     def rounding(self, matrices: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Returns what becomes of the rounding errors of `values` under `matrices`.
+        """Returns bounds on how `matrices` enlarge the rounding errors of `values`.
 
-        Where a map is steep, even a perfect one turns the last bit of its input into
-        an error that one must not blame on it: sigmoid's inverse near 1.
+        Where a function is steep, such as the inverse of the sigmoid near 1, even a
+        perfect implementation enlarges the error in the last bit of its input.
         """
         steps = 4 * np.finfo(self.x.dtype).eps * np.abs(values)
         slack = np.einsum("nij,nj->ni", np.abs(matrices), steps)
         return np.where(np.isfinite(slack), slack, 0.0)
 
     def inverse_jacobian(self) -> np.ndarray:
-        """The inverses of the matrices in `jacobian`; zero where there is none."""
+        """Returns the inverses of `jacobian`, or zeros if one of them is singular."""
         try:
             return np.linalg.inv(self.jacobian)
         except np.linalg.LinAlgError:
@@ -237,17 +238,17 @@ class Subject:
 
     @cached_property
     def gradients(self) -> list[Gradients]:
-        """Both directions, with the weights as they are and a little off."""
+        """Gradients in both directions, with the weights as they are and moved."""
         found = self._gradients()
         with self.moved_weights():
-            # Where these weights have left the domain, they prove nothing.
+            # Moved weights that give infinite values are outside of the domain.
             return found + [g for g in self._gradients() if g.finite_values]
 
     @contextlib.contextmanager
     def moved_weights(self) -> Iterator[None]:
-        """Moves the weights a little, always by the same numbers, and puts them back.
+        """Moves the weights by small fixed amounts, and restores them at the end.
 
-        A last layer that starts at zero hides what happens in the layers before it.
+        A last layer whose weights start at zero hides what the layers before it do.
         """
         weights = [w for w in weights_of(self.bijector) if w.dtype.is_floating]
         before = [weight.numpy() for weight in weights]
@@ -255,7 +256,7 @@ class Subject:
         try:
             for weight, value in zip(weights, before, strict=True):
                 step = 0.1 * noise.standard_normal(value.shape)
-                # In proportion, so that what is positive remains so.
+                # A relative step keeps positive weights positive.
                 moved = np.where(value == 0, step, value * (1 + step))
                 weight.assign(moved.astype(value.dtype))
             yield

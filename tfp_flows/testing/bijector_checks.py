@@ -1,18 +1,14 @@
 """The checks of a bijector: each a small function that yields what it finds."""
 
-import json
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows.testing.bijector_case import (
     METHODS,
-    Subject,
+    BijectorCase,
     Values,
     evaluate,
     name_of,
@@ -21,7 +17,6 @@ from tfp_flows.testing.bijector_case import (
 )
 from tfp_flows.testing.failures import (
     Failure,
-    NotApplicableError,
     brief,
     mismatch,
     show,
@@ -31,29 +26,29 @@ __all__ = ["CHECKS"]
 
 tfb = tfp.bijectors
 
-CHECKS: dict[str, Callable[[Subject], Iterable[Failure]]] = {}
+CHECKS: dict[str, Callable[[BijectorCase], Iterable[Failure]]] = {}
 
 
 def _check(function: Callable) -> Callable:
-    """Enters `_name` among the checks as `name`."""
+    """Enters the function `_name` into `CHECKS` as `name`."""
     CHECKS[function.__name__.removeprefix("_")] = function
     return function
 
 
 @_check
-def _runs(s: Subject) -> Iterator[Failure]:
+def _runs(case: BijectorCase) -> Iterator[Failure]:
     try:
-        y = s.y
+        y = case.y
     except Exception as error:
         yield Failure(f"forward(x) raised {brief(error)}")
         return
-    if y.shape != s.x.shape:
+    if y.shape != case.x.shape:
         yield Failure(
-            f"forward(x) has shape {y.shape} for x of shape {s.x.shape}: only "
+            f"forward(x) has shape {y.shape} for x of shape {case.x.shape}: only "
             "bijectors that keep the number of coordinates can be checked"
         )
         return
-    b, x = s.bijector, s.x
+    b, x = case.bijector, case.x
     for name, call in zip(
         METHODS,
         (
@@ -82,40 +77,42 @@ def _runs(s: Subject) -> Iterator[Failure]:
                 f"them point {first}: {where}. Are the points inside the domain?"
             )
             if name == METHODS[0]:
-                return  # the others would only see the consequences
+                return  # the other methods would only show the consequences
 
 
 @_check
-def _dtypes(s: Subject) -> Iterator[Failure]:
-    for method, value in zip(METHODS, s.values, strict=True):
-        if value.dtype != s.x.dtype:
-            yield Failure(f"{method} is {value.dtype.name} for {s.x.dtype.name} points")
+def _dtypes(case: BijectorCase) -> Iterator[Failure]:
+    for method, value in zip(METHODS, case.values, strict=True):
+        if value.dtype != case.x.dtype:
+            yield Failure(
+                f"{method} is {value.dtype.name} for {case.x.dtype.name} points"
+            )
 
 
 @_check
-def _round_trip(s: Subject) -> Iterator[Failure]:
-    there, back = s.values.forward, s.values.inverse
-    slack = s.rounding(s.inverse_jacobian(), there)
-    about = {"points": s.x, "tolerance": s.tolerance}
-    message = "inverse(forward(x)) is not x" + _why_no_inverse(s)
-    yield from mismatch(message, back, s.x, slack=slack, **about)
-    again = s.bijector.forward(tf.constant(back)).numpy()
-    slack = s.rounding(np.abs(s.jacobian), s.x)
+def _round_trip(case: BijectorCase) -> Iterator[Failure]:
+    there, back = case.values.forward, case.values.inverse
+    slack = case.rounding(case.inverse_jacobian(), there)
+    about = {"points": case.x, "tolerance": case.tolerance}
+    message = "inverse(forward(x)) is not x" + _why_no_inverse(case)
+    yield from mismatch(message, back, case.x, slack=slack, **about)
+    again = case.bijector.forward(tf.constant(back)).numpy()
+    slack = case.rounding(np.abs(case.jacobian), case.x)
     message = "forward(inverse(y)) is not y = forward(x)"
     yield from mismatch(message, again, there, slack=slack, **about)
 
 
-def _why_no_inverse(s: Subject) -> str:
-    """Recognizes the mistakes in an inverse that have a name."""
-    off = s.values.inverse - s.x
-    near = {"rtol": 0, "atol": s.tolerance}
-    if np.allclose(s.values.inverse, s.evaluate(s.y, s.y).forward, **near):
+def _why_no_inverse(case: BijectorCase) -> str:
+    """Returns a hint at a common mistake in an inverse, or no text."""
+    off = case.values.inverse - case.x
+    near = {"rtol": 0, "atol": case.tolerance}
+    if np.allclose(case.values.inverse, case.evaluate(case.y, case.y).forward, **near):
         return ": inverse(y) is forward(y)"
     if np.allclose(off, off[0], **near):
         return f": it is off by {show(off[0])} at every point"
-    products = s.jacobian @ np.swapaxes(s.jacobian, -1, -2)
-    orthogonal = np.allclose(products, np.eye(s.x.shape[1]), **near)
-    if orthogonal and (np.linalg.det(s.jacobian) < 0).all():
+    products = case.jacobian @ np.swapaxes(case.jacobian, -1, -2)
+    orthogonal = np.allclose(products, np.eye(case.x.shape[1]), **near)
+    if orthogonal and (np.linalg.det(case.jacobian) < 0).all():
         return (
             ": the determinant of forward is -1, so that it is a reflection, "
             "not a rotation"
@@ -124,29 +121,30 @@ def _why_no_inverse(s: Subject) -> str:
 
 
 @_check
-def _forward_log_det(s: Subject) -> Iterator[Failure]:
-    yield from _compare_log_det(s, "forward", np.linalg.slogdet(s.jacobian)[1])
+def _forward_log_det(case: BijectorCase) -> Iterator[Failure]:
+    yield from _compare_log_det(case, "forward", np.linalg.slogdet(case.jacobian)[1])
 
 
 @_check
-def _inverse_log_det(s: Subject) -> Iterator[Failure]:
-    # By the inverse function theorem; the bijector's own inverse may be wrong.
-    yield from _compare_log_det(s, "inverse", -np.linalg.slogdet(s.jacobian)[1])
+def _inverse_log_det(case: BijectorCase) -> Iterator[Failure]:
+    # By the inverse function theorem, the inverse Jacobian follows from the forward
+    # one. The bijector's own inverse may be wrong.
+    yield from _compare_log_det(case, "inverse", -np.linalg.slogdet(case.jacobian)[1])
 
 
 def _compare_log_det(
-    s: Subject, direction: str, expected: np.ndarray
+    case: BijectorCase, direction: str, expected: np.ndarray
 ) -> Iterator[Failure]:
-    got = s.log_det(direction)
-    message = "log-det " + _what_log_det(s, got, expected)
-    yield from mismatch(message, got, expected, points=s.x, tolerance=s.tolerance)
+    got = case.log_det(direction)
+    message = "log-det " + _what_log_det(case, got, expected)
+    yield from mismatch(message, got, expected, points=case.x, tolerance=case.tolerance)
 
 
-def _what_log_det(s: Subject, got: np.ndarray, expected: np.ndarray) -> str:
-    """Recognizes the mistakes in a log-det that have a name."""
+def _what_log_det(case: BijectorCase, got: np.ndarray, expected: np.ndarray) -> str:
+    """Returns what is wrong with a log-det, with a hint at common mistakes."""
 
     def same(a: np.ndarray, b: np.ndarray) -> bool:
-        return np.allclose(a, b, rtol=s.tolerance, atol=s.tolerance)
+        return np.allclose(a, b, rtol=case.tolerance, atol=case.tolerance)
 
     off = got - expected
     if not np.isfinite(off).all():
@@ -165,27 +163,27 @@ def _what_log_det(s: Subject, got: np.ndarray, expected: np.ndarray) -> str:
         else:
             values = ""
         return f"is too {size} by {show(abs(off[0]))} at every point{values}{hint}"
-    if same(got * s.x.shape[1], expected):
+    if same(got * case.x.shape[1], expected):
         hint = "; this is its mean over the coordinates, not the sum"
     return f"is not that of the Jacobian matrix{hint}"
 
 
 @_check
-def _log_dets_cancel(s: Subject) -> Iterator[Failure]:
-    forward, inverse = s.log_det("forward"), s.log_det("inverse")
+def _log_dets_cancel(case: BijectorCase) -> Iterator[Failure]:
+    forward, inverse = case.log_det("forward"), case.log_det("inverse")
     yield from mismatch(
         "the inverse log-det at y = forward(x) is not minus the forward one at x",
         inverse,
         -forward,
-        points=s.x,
-        tolerance=s.tolerance,
+        points=case.x,
+        tolerance=case.tolerance,
     )
 
 
 @_check
-def _batch_shapes(s: Subject) -> Iterator[Failure]:
-    event = s.x.shape[1:]
-    for batch, _, values in s.batches:
+def _batch_shapes(case: BijectorCase) -> Iterator[Failure]:
+    event = case.x.shape[1:]
+    for batch, _, values in case.batches:
         if isinstance(values, Exception):
             yield Failure(f"points of shape {batch + event} raised {brief(values)}")
             continue
@@ -204,10 +202,10 @@ def _batch_shapes(s: Subject) -> Iterator[Failure]:
 
 
 @_check
-def _rows_independent(s: Subject) -> Iterator[Failure]:
+def _rows_independent(case: BijectorCase) -> Iterator[Failure]:
     for k, method in enumerate(METHODS):
-        for batch, rows, values in s.batches:
-            whole = s.values[k]
+        for batch, rows, values in case.batches:
+            whole = case.values[k]
             expected = whole if whole.shape == () else whole[rows]
             if isinstance(values, Exception) or values[k].shape != expected.shape:
                 continue  # `batch_shapes` reports this
@@ -215,52 +213,58 @@ def _rows_independent(s: Subject) -> Iterator[Failure]:
             found = list(
                 mismatch(
                     f"{method} changes with the other points of the batch: a batch of "
-                    f"{len(s.x)} against one of shape {batch}",
+                    f"{len(case.x)} against one of shape {batch}",
                     values[k].reshape(-1, *expected.shape[axes:]),
                     expected.reshape(-1, *expected.shape[axes:]),
-                    points=s.x[rows.ravel()],
-                    tolerance=s.tolerance,
+                    points=case.x[rows.ravel()],
+                    tolerance=case.tolerance,
                 )
             )
             yield from found
             if found:
-                break  # other batches would tell the same
+                break  # other batches would repeat the message
 
 
 @_check
-def _graph(s: Subject) -> Iterator[Failure]:
-    yield from _compare_traced(s, "in tf.function", jit_compile=False)
+def _graph(case: BijectorCase) -> Iterator[Failure]:
+    yield from _compare_traced(case, "in tf.function", jit_compile=False)
 
 
 @_check
-def _xla(s: Subject) -> Iterator[Failure]:
-    yield from _compare_traced(s, "under XLA", jit_compile=True)
+def _xla(case: BijectorCase) -> Iterator[Failure]:
+    yield from _compare_traced(case, "under XLA", jit_compile=True)
 
 
-def _compare_traced(s: Subject, how: str, jit_compile: bool) -> Iterator[Failure]:
-    arrays = [s.x, s.y] if s.context is None else [s.x, s.y, s.context]
+def _compare_traced(
+    case: BijectorCase, how: str, jit_compile: bool
+) -> Iterator[Failure]:
+    arrays = (
+        [case.x, case.y] if case.context is None else [case.x, case.y, case.context]
+    )
     arguments = [tf.constant(array) for array in arrays]
-    # Keras traces a training step without autograph, and so do we.
+    # Keras traces a training step without autograph, too.
     traced = tf.function(
-        lambda x, y, context=None: evaluate(s.bound(s.unbound, context), x, y),
+        lambda x, y, context=None: evaluate(case.bound(case.unbound, context), x, y),
         jit_compile=jit_compile,
         autograph=False,
     )
     values = traced.get_concrete_function(*arguments)(*arguments)
-    for method, got, expected in zip(METHODS, values, s.values, strict=True):
+    for method, got, expected in zip(METHODS, values, case.values, strict=True):
         message = f"{method} {how} is not what it is in eager mode"
         if got.shape != expected.shape:
             yield Failure(f"{message}: shape {got.shape}, not {expected.shape}")
             continue
         yield from mismatch(
-            message, got.numpy(), expected, points=s.x, tolerance=s.tolerance
+            message, got.numpy(), expected, points=case.x, tolerance=case.tolerance
         )
 
 
 @_check
-def _weights_visible(s: Subject) -> Iterator[Failure]:
-    seen = {weight.ref() for weight in weights_of(s.bijector)}
-    used = dict.fromkeys(w.ref() for gradients in s.gradients for w in gradients.used)
+def _weights_visible(case: BijectorCase) -> Iterator[Failure]:
+    seen = {weight.ref() for weight in weights_of(case.bijector)}
+    used = dict.fromkeys(
+        w.ref() for gradients in case.gradients for w in gradients.used
+    )
     for hidden in (weight for weight in used if weight not in seen):
         yield Failure(
             f"the weight {name_of(hidden.deref())} is used, but cannot be found "
@@ -270,10 +274,10 @@ def _weights_visible(s: Subject) -> Iterator[Failure]:
 
 
 @_check
-def _weights_used(s: Subject) -> Iterator[Failure]:
+def _weights_used(case: BijectorCase) -> Iterator[Failure]:
     missed = {}
-    for found in s.gradients:
-        weights = trainable_weights(s.bijector)
+    for found in case.gradients:
+        weights = trainable_weights(case.bijector)
         for weight, gradient in zip(weights, found.by_weights, strict=True):
             if gradient is None:
                 missed.setdefault(weight.ref(), {})[found.direction] = True
@@ -286,10 +290,10 @@ def _weights_used(s: Subject) -> Iterator[Failure]:
 
 
 @_check
-def _gradients_finite(s: Subject) -> Iterator[Failure]:
+def _gradients_finite(case: BijectorCase) -> Iterator[Failure]:
     bad = {}
-    for found in s.gradients:
-        names = [f"the weight {name_of(w)}" for w in trainable_weights(s.bijector)]
+    for found in case.gradients:
+        names = [f"the weight {name_of(w)}" for w in trainable_weights(case.bijector)]
         pairs = [
             ("the points", found.by_points),
             ("the context", found.by_context),
@@ -307,29 +311,29 @@ def _gradients_finite(s: Subject) -> Iterator[Failure]:
 
 
 @_check
-def _constant_jacobian(s: Subject) -> Iterator[Failure]:
-    if s.bijector.is_constant_jacobian:
-        flat = s.jacobian.reshape(len(s.x), -1)
+def _constant_jacobian(case: BijectorCase) -> Iterator[Failure]:
+    if case.bijector.is_constant_jacobian:
+        flat = case.jacobian.reshape(len(case.x), -1)
         yield from mismatch(
             "`is_constant_jacobian` is True, but the Jacobian matrix at this point "
             "(row by row) is not that at point 0",
             flat,
             flat[:1],
-            points=s.x,
-            tolerance=s.tolerance,
+            points=case.x,
+            tolerance=case.tolerance,
         )
 
 
 @_check
-def _wrong_width(s: Subject) -> Iterator[Failure]:
-    size = s.x.shape[1]
+def _wrong_width(case: BijectorCase) -> Iterator[Failure]:
+    size = case.x.shape[1]
     for width in (size - 1, size + 1) if size > 1 else (size + 1,):
-        # The last coordinate again, or none: the numbers remain in the domain.
+        # The last column is repeated or dropped, so that all points stay in the domain.
         columns = np.minimum(np.arange(width), size - 1)
-        shape = (len(s.x), width)
+        shape = (len(case.x), width)
         for name, method, points in (
-            ("forward", s.bijector.forward, s.x),
-            ("inverse", s.bijector.inverse, s.y),
+            ("forward", case.bijector.forward, case.x),
+            ("inverse", case.bijector.inverse, case.y),
         ):
             try:
                 got = method(tf.constant(points[:, columns])).shape
@@ -346,72 +350,3 @@ def _wrong_width(s: Subject) -> Iterator[Failure]:
                         f"{name} of points of width {width} instead of {size} must "
                         f"raise; it returned shape {tuple(got)} for shape {shape}"
                     )
-
-
-@_check
-def _config(s: Subject) -> Iterator[Failure]:
-    bijector = s.unbound
-    if not (hasattr(bijector, "get_config") and hasattr(bijector, "from_config")):
-        raise NotApplicableError
-    config = bijector.get_config()
-    try:
-        json.dumps(config)
-    except (TypeError, ValueError) as error:
-        yield Failure(f"get_config() cannot be written as JSON: {brief(error)}")
-        return
-    twin = s.bound(type(bijector).from_config(config), s.context)
-    twin.forward(tf.constant(s.x))  # one that is built by its first input is built now
-    old, new = weights_of(bijector), weights_of(twin)
-    if [w.shape for w in old] != [w.shape for w in new]:
-        yield Failure(
-            "from_config(get_config()) has other weights: expected shapes "
-            f"{[tuple(w.shape) for w in old]}, got {[tuple(w.shape) for w in new]}"
-        )
-        return
-    for source, target in zip(old, new, strict=True):
-        target.assign(source)
-    message = "from_config(get_config()), with the same weights, is another bijector"
-    yield from _compare_twins(s, message, s.values, twin)
-
-
-@_check
-def _keras_file(s: Subject) -> Iterator[Failure]:
-    from tfp_flows import Flow  # here only: what tests a Flow is no part of one
-
-    bijector = s.make()
-    by_tfp = type(bijector).__module__.startswith("tensorflow_probability.")
-    if not by_tfp and not hasattr(bijector, "get_config"):
-        raise NotApplicableError
-    try:
-        flow = Flow([bijector], event_size=s.x.shape[1], dtype=s.x.dtype.name)
-    except (TypeError, ValueError) as error:
-        raise NotApplicableError("no Flow takes this bijector") from error
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "flow.keras"
-        flow.save(path)
-        loaded = keras.models.load_model(path)
-    saved, twin = (s.bound(f.bijectors[0], s.context) for f in (flow, loaded))
-    y = saved.forward(tf.constant(s.x)).numpy()
-    values = evaluate(saved, tf.constant(s.x), tf.constant(y))
-    values = Values(*(value.numpy() for value in values))
-    message = "the bijector loaded from a .keras file is not the one that was saved"
-    yield from _compare_twins(s, message, values, twin, y)
-
-
-def _compare_twins(
-    s: Subject,
-    message: str,
-    values: Values,
-    twin: tfb.Bijector,
-    y: np.ndarray | None = None,
-) -> Iterator[Failure]:
-    y = s.y if y is None else y
-    theirs = evaluate(twin, tf.constant(s.x), tf.constant(y))
-    for method, got, expected in zip(METHODS, theirs, values, strict=True):
-        yield from mismatch(
-            f"{message}: {method} differs",
-            got.numpy(),
-            expected,
-            points=s.x,
-            tolerance=s.tolerance,
-        )

@@ -1,4 +1,4 @@
-"""What a failed check says, and how a list of checks is run."""
+"""Failures of checks, and how a list of checks is run."""
 
 import dataclasses
 import re
@@ -26,21 +26,21 @@ TOLERANCES = {"float64": 1e-8, "float32": 1e-4, "float16": 1e-2, "bfloat16": 1e-
 
 
 class NotApplicableError(Exception):
-    """A check has nothing to look at; it counts as neither passed nor failed."""
+    """A check does not apply; it counts as neither passed nor failed."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Failure:
-    """One thing that is wrong.
+    """One thing that a check found wrong.
 
     Attributes:
       message: what is wrong, in one sentence.
       check: the name of the check that found it.
-      where: the stage or dtype it was found in; empty where there is only one.
-      point: the row of `x` where it is worst, or None.
-      x: that point, of shape `(event_size,)`.
-      expected: what should have come out there.
-      got: what came out.
+      where: the stage or dtype it was found in; empty if there is only one.
+      point: the index of the row of `x` with the largest error, or None.
+      x: that row, `(event_size,)`.
+      expected: the right result there.
+      got: the result that was returned.
       error: the largest absolute difference between the two at that point.
       tolerance: the difference that would have been accepted.
     """
@@ -67,8 +67,8 @@ class Failure:
         return text
 
 
-class CheckFailure(AssertionError):  # noqa: N818  (a verdict, as AssertionError is)
-    """Everything that is wrong with one bijector or flow, as one report.
+class CheckFailure(AssertionError):  # noqa: N818  (named as users read it)
+    """Everything that is wrong with one bijector or flow, in one message.
 
     Attributes:
       failures: list of `Failure`, in the order of the checks.
@@ -93,20 +93,20 @@ class CheckFailure(AssertionError):  # noqa: N818  (a verdict, as AssertionError
 
 
 def run_checks(
-    checks: Mapping[str, Callable[[Any], Iterable[Failure]]], subject: Any
+    checks: Mapping[str, Callable[[Any], Iterable[Failure]]], case: Any
 ) -> tuple[list[str], list[Failure]]:
-    """Runs every check on `subject`, whatever the ones before it found.
+    """Runs every check on a case, also after others have failed.
 
     Returns:
-      The names of the checks that passed, and all that the others found.
+      The names of the checks that passed, and the failures of all others.
     """
     passed, failures = [], []
     for name, check in checks.items():
         try:
-            found = list(check(subject))
+            found = list(check(case))
         except NotApplicableError:
             continue
-        except Exception as error:  # whatever a user's bijector may raise is a finding
+        except Exception as error:  # a user's bijector may raise anything
             found = [Failure(f"raised {brief(error)}")]
         failures += [
             dataclasses.replace(failure, check=failure.check or name)
@@ -126,17 +126,17 @@ def mismatch(
     tolerance: float,
     slack: np.ndarray | float = 0.0,
 ) -> Iterator[Failure]:
-    """Yields the worst point at which `got` is not `expected`, if there is one.
+    """Yields a failure at the point where `got` differs most from `expected`, if any.
 
     A difference of up to `tolerance * (1 + |expected|) + slack` is accepted.
 
     Args:
-      message: the sentence that heads the failure.
-      got: array of shape `(n,)`, `(n, event_size)`, or one that broadcasts to them.
+      message: the first sentence of the failure.
+      got: array of shape `(n,)` or `(n, event_size)`, or one that broadcasts to it.
       expected: array like `got`.
-      points: the points of the report, of shape `(n, event_size)`.
+      points: the points that the values belong to, `(n, event_size)`.
       tolerance: relative where |expected| is large, absolute where it is small.
-      slack: what rounding alone explains, of the shape of `expected`.
+      slack: the error that rounding alone explains, of the shape of `expected`.
 
     Yields:
       At most one `Failure`.
@@ -146,7 +146,7 @@ def mismatch(
         size = np.where(np.isfinite(expected), np.abs(expected), 0)
         allowed = tolerance * (1 + size) + slack
         excess = error / allowed
-    # NaN agrees with nothing, and neither does a finite value with an infinite one.
+    # NaN equals nothing, and an infinite value equals no finite one.
     excess = np.where(np.isnan(excess), np.inf, excess)
     n = len(points)
     shape = (n, *excess.shape[1:])
@@ -185,7 +185,7 @@ def tolerance_for(
 def show(value: Any) -> str:
     """Returns a number or array as one short line."""
     return np.array2string(
-        np.asarray(value) + 0.0,  # which turns -0 into 0
+        np.asarray(value) + 0.0,  # this turns -0 into 0
         separator=", ",
         threshold=12,
         edgeitems=3,
@@ -196,6 +196,6 @@ def show(value: Any) -> str:
 
 def brief(error: BaseException) -> str:
     """Returns the type and the message of an exception, as one short line."""
-    # TensorFlow puts the op's node in braces before it, Keras sets it in bold.
+    # TensorFlow writes the name of the op in braces, and Keras uses escape codes.
     text = re.sub(r"\{\{.*?\}\}|\x1b\[\d*m", "", str(error))
     return f"{type(error).__name__}: {' '.join(text.split())[:300]}"
