@@ -1,8 +1,8 @@
-"""Did it fit? Tests of a flow against data it has not seen, and verdicts in words.
+"""Does a flow fit? Tests against held-out rows, with verdicts in plain language.
 
-`evaluate` asks in many ways whether rows could have come from a flow, keeps the
-chance of a false alarm over all of them at a level, and says in plain language what is
-wrong and where.
+`evaluate` tests in many ways whether rows could have come from a flow. It keeps the
+chance of a false alarm over all tests at a given level, and says what is wrong and
+where. `calibrate` returns the calibration of a flow alone.
 """
 
 from tfp_flows.diagnostics.calibration import Calibration, calibrate

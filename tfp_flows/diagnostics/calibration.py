@@ -1,4 +1,4 @@
-"""Calibration: points at the base against the base's own distribution."""
+"""Calibration: held-out rows compared with the flow's own distribution."""
 
 import dataclasses
 import math
@@ -6,44 +6,47 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
-from tfp_flows.diagnostics.held_out import Subject, subject_of
+from tfp_flows.diagnostics.held_out import FittedDensity, HeldOut, held_out_of
 from tfp_flows.diagnostics.p_values import holm, smallest
 from tfp_flows.diagnostics.scores import Scores, normal_scores, scores_of
+from tfp_flows.flow import Flow
 
 __all__ = ["Calibration", "calibrate", "calibrations_of"]
 
-# The share of the base beyond each end that is looked at by itself.
-TAIL = 0.005
-_BINS, _LEVELS = 20, 200
+TAIL = 0.005  # the share of the base in each tail that is tested by itself
+_BINS, _LEVELS = 20, 200  # of `histogram` and of `quantiles`
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Calibration:
-    """How one number of every row compares with what the flow says of it.
+    """How one number computed from every row compares with its distribution.
 
-    For a flow that fits, the share u of the flow that lies below the number is uniform
-    on [0, 1] over rows (the probability integral transform).
+    Let u be the share of the flow's own distribution that lies below the number of a
+    row. For a flow that fits, u is uniform on [0, 1] over the rows (the probability
+    integral transform), and the normal scores Φ⁻¹(u) are standard normal.
 
     Attributes:
-      name: "z[0]", "z[1]", … for coordinates at the base, "radius" for the length of
-        the normal scores, "log-density" for log_prob itself.
-      column: the data's column that a coordinate moves with most; None where there is
-        none, and for the others.
+      name: "z[0]", "z[1]", … for coordinates of the base, "radius" for the length of
+        the normal scores, "log-density" for log_prob.
+      column: the column of the data that is correlated with this coordinate most, if
+        the correlation is above 1/2; else None, as for "radius" and "log-density".
       distance: the Kolmogorov-Smirnov distance of u from uniform, in [0, 1].
-      shift, spread: mean and standard deviation of the normal scores Φ⁻¹(u): 0 and 1
-        for a flow that fits.
-      below, above: shares of rows in the flow's lowest and highest 0.5%.
-      lowest, highest: the extreme normal scores.
-      distance_p_value, tails_p_value: that the flow is right, by the distance, and by
-        the shares and the extremes.
-      p_value: of both together.
-      adjusted: the same by Holm's method among the coordinates.
-      histogram: `(20,)`, rows in 20 equal cells of [0, 1].
-      quantiles: `(200,)`, of u at (i + 1/2) / 200.
-      n: number of rows.
-      reference: number of draws that u is taken from; None for a distribution function.
+      shift, spread: the mean and standard deviation of the normal scores: 0 and 1 for
+        a flow that fits.
+      below, above: the shares of rows in the flow's lowest and highest 0.5%.
+      lowest, highest: the smallest and the largest normal score.
+      distance_p_value: p-value of a flow that fits, by the distance.
+      tails_p_value: p-value of a flow that fits, by the tails' shares and extremes.
+      p_value: p-value of a flow that fits, by both together.
+      adjusted: `p_value`, adjusted by Holm's method among the coordinates.
+      histogram: the number of rows in 20 equal cells of [0, 1], `(20,)`.
+      quantiles: the quantiles of u at (i + 1/2) / 200, `(200,)`.
+      n: the number of rows.
+      reference: the number of draws that define u; None if u is computed from a
+        distribution function.
 
     Source: Rosenblatt (1952), "Remarks on a multivariate transformation".
     """
@@ -68,32 +71,34 @@ class Calibration:
 
 
 def calibrate(
-    flow: Any,
-    x_test: Any,
+    flow: Flow | FittedDensity,
+    x_test: ArrayLike,
     *,
-    context: Any = None,
+    context: ArrayLike | None = None,
     names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> tuple[Calibration, ...]:
-    """Returns how the coordinates at the base, the radius and the density calibrate.
+    """Returns the calibration of each coordinate of the base, the radius and log_prob.
 
-    The base's distribution functions are used where its coordinates are independent
-    and have some; else draws from the base.
+    If the coordinates of the base are independent, their distribution functions are
+    used where they are known. For any other base, draws from it are used.
 
     Args:
       flow: a Flow, or a fitted FlowDensity.
-      x_test: rows that it was not fitted to, `(n, event_size)`, n ≥ 50.
-      context: `(n, context_size)`, for a conditional flow.
-      names: of the columns, for `column`.
-      seed: of the draws.
+      x_test: held-out rows, `(n, event_size)`, n ≥ 50.
+      context: the contexts of these rows, `(n, context_size)`, for a conditional flow.
+      names: the names of the columns. None takes those of a DataFrame, or else
+        x[0], x[1], ….
+      seed: the seed of everything that is drawn.
 
     Returns:
       One Calibration for each coordinate, then "radius" and "log-density".
 
     Raises:
-      TypeError: `flow` is neither, or the rows are not numbers.
-      ValueError: rows of the wrong width, too few, or NaN or infinite ones; a context
-        that is missing or not asked for; no row with a density.
+      TypeError: `flow` is neither a Flow nor a FlowDensity, or the rows are not
+        numbers.
+      ValueError: the rows have the wrong width, NaN or infinite entries, or no density
+        under the flow, or are too few; a context is missing or not needed.
 
     Example:
       >>> import numpy as np, tfp_flows as tfpf
@@ -106,18 +111,18 @@ def calibrate(
       radius: 0.02 (p = 0.34)
       log-density: 0.02 (p = 0.42)
     """
-    subject = subject_of(flow, x_test, context, names, seed)
-    keep = usable(subject)
-    return calibrations_of(subject, scores_of(subject, keep), keep)
+    held_out = held_out_of(flow, x_test, context, names, seed)
+    keep = usable(held_out)
+    return calibrations_of(held_out, scores_of(held_out, keep), keep)
 
 
-def usable(subject: Subject) -> np.ndarray:
-    """Returns which rows have a density and finite numbers at the base, `(n,)`.
+def usable(held_out: HeldOut) -> np.ndarray:
+    """Returns which rows have a finite log_prob and are finite at the base, `(n,)`.
 
     Raises:
-      ValueError: no two of them.
+      ValueError: fewer than two rows do.
     """
-    keep = np.isfinite(subject.z).all(axis=-1) & np.isfinite(subject.of_flow)
+    keep = np.isfinite(held_out.z).all(axis=-1) & np.isfinite(held_out.log_prob_of_x)
     if keep.sum() < 2:
         raise ValueError(
             "`x_test` must hold rows that have a density under the flow. Received "
@@ -128,12 +133,12 @@ def usable(subject: Subject) -> np.ndarray:
 
 
 def calibrations_of(
-    subject: Subject, scores: Scores, keep: np.ndarray
+    held_out: HeldOut, scores: Scores, keep: np.ndarray
 ) -> tuple[Calibration, ...]:
-    """Returns the Calibrations of a subject's rows `keep`; see `calibrate`."""
+    """Returns the Calibrations of the held-out rows in `keep`; see `calibrate`."""
     d = scores.normal.shape[1]
-    rng = subject.generator(5)
-    columns = _closest_columns(subject.x[keep], scores.normal, subject.names)
+    rng = held_out.generator(5)
+    columns = _closest_columns(held_out.x[keep], scores.normal, held_out.names)
     coordinates = []
     for j in range(d):
         if scores.reference is None:
@@ -155,14 +160,14 @@ def calibrations_of(
     else:
         drawn = np.sum(scores.reference**2, axis=-1)
         radius = _drawn("radius", squared, drawn, rng)
-    own = subject.log_prob_of_drawn
+    own = held_out.log_prob_of_drawn
     own = own[np.isfinite(own)]
-    density = _drawn("log-density", subject.of_flow[keep], own, rng)
+    density = _drawn("log-density", held_out.log_prob_of_x[keep], own, rng)
     return (*coordinates, radius, density)
 
 
 def _known(name: str, lower: np.ndarray, upper: np.ndarray) -> Calibration:
-    """Returns the Calibration of shares that are uniform if the flow is right."""
+    """Returns the Calibration of shares that are uniform if the flow fits."""
     n = len(lower)
     test = stats.ks_1samp(lower, stats.uniform.cdf)
     ends = []
@@ -170,7 +175,8 @@ def _known(name: str, lower: np.ndarray, upper: np.ndarray) -> Calibration:
         count = stats.binom(n, TAIL)
         k = np.sum(shares < TAIL)
         ends.append(_two_sided(count.cdf(k), count.sf(k - 1)))
-        least = shares.min()  # 1 - (1 - least)ⁿ, with all digits
+        least = shares.min()
+        # The p-values (1 - least)ⁿ and 1 - (1 - least)ⁿ, without loss of digits.
         above = n * math.log1p(-least) if least < 1 else -math.inf
         ends.append(_two_sided(-math.expm1(above), math.exp(above)))
     return _assembled(name, lower, upper, test, ends, None)
@@ -179,9 +185,9 @@ def _known(name: str, lower: np.ndarray, upper: np.ndarray) -> Calibration:
 def _drawn(
     name: str, values: np.ndarray, draws: np.ndarray, rng: np.random.Generator
 ) -> Calibration:
-    """Returns the Calibration of values that are like draws if the flow is right."""
+    """Returns the Calibration of values distributed as `draws` if the flow fits."""
     n, m = len(values), len(draws)
-    # Places among all, those of equal numbers by lot: a density may be constant.
+    # Ranks among all values. Ties are broken at random, as a density may be constant.
     both = np.concatenate([values, draws])
     places = np.empty(n + m)
     places[np.lexsort([rng.uniform(size=n + m), both])] = np.arange(n + m)
@@ -190,7 +196,7 @@ def _drawn(
     ends = []
     for ordered, sign in ((draws, 1), (-draws[::-1], -1)):
         for k in (1, math.ceil(TAIL * m)):
-            # The k-th draw has k of the m + n on its side, wherever the others fall.
+            # The number of values beyond the k-th of m draws is beta-binomial.
             beyond = int(np.sum(sign * values < ordered[k - 1]))
             masses = stats.betabinom.pmf(np.arange(beyond + 1), n, k, m + 1 - k)
             at_most = masses.sum()
@@ -239,7 +245,7 @@ def _assembled(
 def _closest_columns(
     x: np.ndarray, normal: np.ndarray, names: tuple[str, ...]
 ) -> list[str | None]:
-    """Returns the column whose ranks go with those of each coordinate, if one does."""
+    """Returns the column that each coordinate has the highest rank correlation with."""
     some = slice(5_000)
     pair = [stats.rankdata(part[some], axis=0) for part in (x, normal)]
     pair = [part - part.mean(axis=0) for part in pair]

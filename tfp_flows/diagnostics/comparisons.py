@@ -1,4 +1,4 @@
-"""The flow's log-density beside that of simpler ones: a Gaussian and a mixture."""
+"""The flow's log-density compared with that of a Gaussian and of a mixture."""
 
 import dataclasses
 import warnings
@@ -9,28 +9,30 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from tfp_flows._core.statistics import mean_and_error
-from tfp_flows.diagnostics.held_out import Subject
+from tfp_flows.diagnostics.held_out import HeldOut
 
 __all__ = ["Comparison", "comparisons_of", "likelihood_ratio"]
 
-# Rows that simpler densities are fitted to; rows for each number of theirs.
-_FITTED, _ROWS_PER_NUMBER = 5_000, 5
+_FITTED = 5_000  # rows that the simpler densities are fitted to, at most
+_ROWS_PER_PARAMETER = 5  # rows that a mixture needs for each of its parameters
 _COMPONENTS = (2, 4, 8, 16)
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A simpler density at the same rows, fitted to others.
+    """A simpler density, fitted to other rows and evaluated at the same rows.
 
     Attributes:
       name: "Gaussian" or "mixture".
-      components: of the mixture, chosen by the Bayesian information criterion; for
-        cross-fitted ones those of both halves.
+      components: the number of components, chosen by the Bayesian information
+        criterion; one number for each half of the rows if these were cross-fitted.
       log_prob, error: its mean log_prob and the standard error, in nats.
-      difference, difference_error: the flow's minus its own, paired by rows; negative
-        where the simpler one is better.
-      p_value: that the flow is perfect, by the likelihood ratio: no other density is
-        then better by log(1/p) nats, over all rows, with a chance of more than p.
+      difference, difference_error: the mean of the flow's log_prob minus its own, and
+        the standard error of the paired difference; negative if the simpler density
+        is better.
+      p_value: p-value of a perfect flow, by the likelihood ratio. Against a perfect
+        flow the chance that another density is better by log(1/p) nats in total is at
+        most p.
     """
 
     name: str
@@ -43,33 +45,33 @@ class Comparison:
 
 
 def comparisons_of(
-    subject: Subject, train: np.ndarray | None, keep: np.ndarray
+    held_out: HeldOut, train: np.ndarray | None, keep: np.ndarray
 ) -> tuple[Comparison, ...]:
     """Returns the comparisons with a Gaussian and a mixture.
 
-    Of a conditional flow with the conditional densities of a Gaussian and a mixture of
-    rows and contexts together: a linear regression, and a mixture of such.
+    For a conditional flow these are fitted to rows and contexts together, and their
+    conditional densities are compared: a linear regression, and a mixture of such.
 
     Args:
-      subject: the flow and its rows.
-      train: `(m, event_size + context_size)`, to fit to; when None each half of the
-        rows is compared with what was fitted to the other.
-      keep: rows to compare at.
+      held_out: the rows and their flow.
+      train: the rows to fit to, `(m, event_size + context_size)`. If None, the
+        densities are fitted to each half of the rows and compared on the other half.
+      keep: which rows to compare at, `(n,)` bool.
 
     Returns:
-      Two comparisons; none where there are fewer rows to fit to than a Gaussian needs.
+      Two comparisons, or none if there are fewer rows to fit to than a Gaussian needs.
     """
-    x = subject.x.astype(np.float64)[keep]
-    if subject.context is not None:
-        x = np.append(x, subject.context.astype(np.float64)[keep], axis=1)
-    own = subject.of_flow[keep]
+    x = held_out.x.astype(np.float64)[keep]
+    if held_out.context is not None:
+        x = np.append(x, held_out.context.astype(np.float64)[keep], axis=1)
+    own = held_out.log_prob_of_x[keep]
     half = len(x) // 2
     if train is None:
         parts = [(x[half:], slice(half)), (x[:half], slice(half, None))]
     else:
         parts = [(train.astype(np.float64), slice(None))]
-    size, width = subject.x.shape[1], x.shape[1]
-    if min(len(fitted) for fitted, _ in parts) < 2 * _ROWS_PER_NUMBER * width:
+    size, width = held_out.x.shape[1], x.shape[1]
+    if min(len(fitted) for fitted, _ in parts) < 2 * _ROWS_PER_PARAMETER * width:
         return ()
     found = []
     for name, candidates in (("Gaussian", (1,)), ("mixture", _COMPONENTS)):
@@ -92,13 +94,13 @@ def comparisons_of(
 
 
 def likelihood_ratio(differences: list[np.ndarray]) -> float:
-    """Returns a p-value that rows come from a density p, by rivals q fitted to others.
+    """Returns the p-value of rows coming from a density p, against densities q.
 
-    If they do, the mean of Π q(x)/p(x) is at most 1, so that it exceeds 1/α with a
-    chance of at most α.
+    If they do, the expectation of Π q(x)/p(x) is at most 1, so that the product
+    exceeds 1/α with a chance of at most α.
 
     Args:
-      differences: log p - log q at the rows that each rival was not fitted to.
+      differences: for each q, log p - log q at rows that q was not fitted to.
 
     Source: Wasserman, Ramdas and Balakrishnan (2020), "Universal inference", eq. 7, 8.
     """
@@ -107,12 +109,12 @@ def likelihood_ratio(differences: list[np.ndarray]) -> float:
 
 
 class _Simple:
-    """A Gaussian mixture of rows, given their last columns where these are contexts.
+    """A Gaussian mixture, conditional on the last columns if these are contexts.
 
     Args:
-      rows: `(m, width)`.
-      size: number of columns that the density is over; the others are given.
-      candidates: numbers of components, increasing.
+      rows: the rows to fit to, `(m, width)`.
+      size: the number of columns of the density; the columns after them are contexts.
+      candidates: the numbers of components to choose from, increasing.
     """
 
     def __init__(
@@ -124,8 +126,8 @@ class _Simple:
         self._scale = np.where(spread > 0, spread, 1.0)
         rows = (rows - self._location) / self._scale
         width = rows.shape[1]
-        numbers = width + width * (width + 1) / 2 + 1  # of a component
-        most = max(candidates[0], len(rows) / (_ROWS_PER_NUMBER * numbers))
+        parameters = width + width * (width + 1) / 2 + 1  # of one component
+        most = max(candidates[0], len(rows) / (_ROWS_PER_PARAMETER * parameters))
         best = np.inf
         for k in candidates:
             if k > most:
@@ -144,11 +146,11 @@ class _Simple:
         rows = (rows - self._location) / self._scale
         result = self._joint.score_samples(rows)
         if self._size < rows.shape[1]:
-            result -= self._given().score_samples(rows[:, self._size :])
+            result -= self._contexts().score_samples(rows[:, self._size :])
         return result - np.log(self._scale[: self._size]).sum()
 
-    def _given(self) -> GaussianMixture:
-        """Returns the same mixture of the last columns alone."""
+    def _contexts(self) -> GaussianMixture:
+        """Returns the marginal mixture of the contexts."""
         joint, last = self._joint, slice(self._size, None)
         marginal = GaussianMixture(joint.n_components)
         marginal.weights_, marginal.means_ = joint.weights_, joint.means_[:, last]

@@ -1,4 +1,4 @@
-"""Copies: rows that repeat others or training rows, flows that learn by heart."""
+"""Copies: rows that repeat others or training rows, and flows that memorize."""
 
 import dataclasses
 
@@ -6,12 +6,12 @@ import numpy as np
 from scipy import stats
 from sklearn.neighbors import NearestNeighbors
 
-from tfp_flows.diagnostics.held_out import Subject
+from tfp_flows.diagnostics.held_out import HeldOut
 from tfp_flows.diagnostics.two_samples import pairs_of
 
 __all__ = ["Copies", "copies_of"]
 
-# Points whose nearest training row is looked for.
+# Rows, and as many points, whose nearest training row is searched for.
 _SOUGHT = 2_000
 
 
@@ -20,18 +20,19 @@ class Copies:
     """Rows that occur more often than a density allows.
 
     Attributes:
-      rows: number of rows that were looked at, and of points of the flow.
-      repeated: rows that repeat an earlier one exactly.
-      repeated_by_flow: the same of the points of the flow, where only rounding to the
-        dtype makes them.
-      repeated_p_value: that the flow's points repeat each other as often.
-      in_train: rows that are training rows, exactly; None without `x_train`.
-      in_train_by_flow: the same of the flow's points.
-      in_train_p_value: that these are as many.
-      nearer: the chance that a point of the flow is nearer to its nearest training
-        row than a row of the data is: 1/2 for a perfect flow, near 1 for one that has
-        learned them by heart; None without `x_train`.
-      nearer_p_value: that it is at most 1/2.
+      rows: the number of rows that were compared, and of points drawn from the flow.
+      repeated: the number of rows that exactly repeat an earlier one.
+      repeated_by_flow: the same number for points drawn from the flow, where only
+        rounding to the dtype causes repetitions.
+      repeated_p_value: p-value of both repeating equally often.
+      in_train: the number of rows that are exactly training rows; None without
+        `x_train`.
+      in_train_by_flow: the same number for points drawn from the flow.
+      in_train_p_value: p-value of both being training rows equally often.
+      nearer: the chance that a point drawn from the flow is nearer to its nearest
+        training row than a held-out row is: 1/2 for a perfect flow, near 1 for one
+        that has memorized its training rows; None without `x_train`.
+      nearer_p_value: p-value of this chance being at most 1/2.
     """
 
     rows: int
@@ -45,21 +46,21 @@ class Copies:
     nearer_p_value: float = 1.0
 
 
-def copies_of(subject: Subject, train: np.ndarray | None) -> Copies:
-    """Returns the Copies of a subject.
+def copies_of(held_out: HeldOut, train: np.ndarray | None) -> Copies:
+    """Returns the Copies among the held-out rows and the flow's points.
 
     Args:
-      subject: the flow and its rows.
-      train: training rows as the flow takes them, with their contexts appended where
-        there are some; None if not told.
+      held_out: the rows and their flow.
+      train: training rows in the form the flow takes, with their contexts appended
+        if there are any; None without training rows.
 
     Source: for `nearer`, Meehan, Chaudhuri and Dasgupta (2020), "A non-parametric test
     to detect data-copying in generative models", section 3, over one cell.
     """
-    n = min(len(subject.x), len(subject.drawn))
-    # Noise that was added makes no copies.
-    columns = subject.exact if subject.exact.any() else ~subject.exact
-    x, drawn = (part[:n, columns] for part in (subject.x, subject.drawn))
+    n = min(len(held_out.x), len(held_out.drawn))
+    # Added noise hides copies, so columns without noise are compared if there are any.
+    columns = held_out.exact if held_out.exact.any() else ~held_out.exact
+    x, drawn = (part[:n, columns] for part in (held_out.x, held_out.drawn))
     repeated, by_flow = (n - len(np.unique(part, axis=0)) for part in (x, drawn))
     found = Copies(n, repeated, by_flow, _more(repeated, by_flow))
     if train is None:
@@ -68,7 +69,7 @@ def copies_of(subject: Subject, train: np.ndarray | None) -> Copies:
     in_train, in_flow = (
         sum(row in known for row in _as_bytes(part)) for part in (x, drawn)
     )
-    nearer, p_value = _nearer(subject, train)
+    nearer, p_value = _nearer(held_out, train)
     return dataclasses.replace(
         found,
         in_train=in_train,
@@ -84,18 +85,18 @@ def _as_bytes(rows: np.ndarray) -> list[bytes]:
 
 
 def _more(count: int, by_flow: int) -> float:
-    """Returns a p-value that a rare thing is as frequent among the flow's points."""
+    """Returns the p-value of a rare event being as frequent in the flow's points."""
     if not count:
         return 1.0
     return float(stats.binomtest(count, count + by_flow, alternative="greater").pvalue)
 
 
-def _nearer(subject: Subject, train: np.ndarray) -> tuple[float, float]:
+def _nearer(held_out: HeldOut, train: np.ndarray) -> tuple[float, float]:
     """Returns the chance that the flow's points are nearer, and its p-value.
 
-    Rows that are training rows themselves are left out: they are counted already.
+    Rows that are training rows themselves are left out, as `in_train` counts them.
     """
-    rows, points, train = pairs_of(subject, _SOUGHT, train)
+    rows, points, train = pairs_of(held_out, _SOUGHT, train)
     search = NearestNeighbors(n_neighbors=1).fit(train)
     of_rows, of_points = (search.kneighbors(part)[0][:, 0] for part in (rows, points))
     of_rows = of_rows[of_rows > 0]

@@ -1,4 +1,4 @@
-"""Dependence between pairs of coordinates that a flow has left at its base."""
+"""Dependence between coordinates of the base that a flow has failed to remove."""
 
 import dataclasses
 
@@ -10,22 +10,23 @@ from tfp_flows.diagnostics.scores import Scores
 
 __all__ = ["Dependence", "dependence_of"]
 
-_LEAST = 1e-15
-_SHOWN = 10
+_LEAST = 1e-15  # the smallest share whose quantile is computed
+_SHOWN = 10  # pairs that are returned
 
 
 @dataclasses.dataclass(frozen=True)
 class Dependence:
-    """Dependence between two coordinates at the base that the base does not have.
+    """Dependence between two coordinates of the rows mapped to the base.
 
     Attributes:
-      first, second: indices of the coordinates.
-      kind: "values" or "sizes" of both, or "value and size": of the first the value,
-        of the second the size (how far it is from the middle).
-      correlation: of their normal scores, in [-1, 1].
-      expected: the same of the base: 0 where its coordinates are independent.
-      p_value: that they are equal.
-      adjusted: the same times the number of pairs and kinds.
+      first, second: the indices of the coordinates.
+      kind: "values" or "sizes" if those of both coordinates are correlated; "value and
+        size" for the value of the first and the size of the second. The size of a
+        coordinate is its distance from the median.
+      correlation: the correlation of their normal scores, in [-1, 1].
+      expected: the same correlation for the base, 0 if its coordinates are independent.
+      p_value: p-value of both correlations being equal.
+      adjusted: the p-value times the number of pairs and kinds, at most 1.
     """
 
     first: int
@@ -38,18 +39,19 @@ class Dependence:
 
 
 def dependence_of(scores: Scores) -> tuple[tuple[Dependence, ...], int]:
-    """Returns the most dependent pairs, the most surprising first, and their number.
+    """Returns the pairs with the smallest p-values, and how many pairs were tested.
 
     With normal scores g = Φ⁻¹(u) and sizes h = Φ⁻¹(|2u - 1|), both standard normal,
-    the correlations of (g_i, g_j), (h_i, h_j) and (g_i, h_j) are tested for all i ≠ j:
-    by Student's t where coordinates are independent in the base, where it is exact;
-    else against the base's draws, by Welch's t of the products.
+    the correlations of (g_i, g_j), (h_i, h_j) and (g_i, h_j) are tested for all i ≠ j.
+    If the coordinates of the base are independent, the test is Student's t, which is
+    exact; otherwise it is Welch's t of the products, against draws from the base.
 
     Args:
-      scores: of the rows.
+      scores: the Scores of the rows.
 
     Returns:
-      At most ten Dependences, and how many were tested; none for one coordinate.
+      At most ten Dependences, smallest p-value first, and the number of pairs and
+      kinds that were tested, 0 for one coordinate.
     """
     d = scores.normal.shape[1]
     if d == 1:
@@ -72,7 +74,7 @@ def dependence_of(scores: Scores) -> tuple[tuple[Dependence, ...], int]:
         else:
             c, e = (reference[i] for i in pick)
             expected, p = c.T @ e / len(c), _welch(a, b, c, e)
-        # Both orders are one pair, but for a value and a size.
+        # (i, j) and (j, i) are one pair, except for a value and a size.
         places = np.triu_indices(d, 1)
         if kind == "value and size":
             places = np.nonzero(~np.eye(d, dtype=bool))
@@ -89,9 +91,9 @@ def dependence_of(scores: Scores) -> tuple[tuple[Dependence, ...], int]:
 
 
 def _sizes(normal: np.ndarray) -> np.ndarray:
-    """Returns the normal scores of how far each is from the middle."""
+    """Returns the normal scores of the distances from the median."""
     inner = np.abs(2 * stats.norm.cdf(normal) - 1)
-    outer = 2 * stats.norm.sf(np.abs(normal))  # the same from 1, with all its digits
+    outer = 2 * stats.norm.sf(np.abs(normal))  # 1 - inner, without loss of digits
     below, above = (ndtri(np.maximum(share, _LEAST)) for share in (inner, outer))
     return np.where(inner < 0.5, below, -above)
 
@@ -102,13 +104,13 @@ def _standard(values: np.ndarray) -> np.ndarray:
 
 
 def _student(r: np.ndarray, n: int) -> np.ndarray:
-    """Returns p-values of correlations of independent normal numbers."""
+    """Returns the p-values of correlations r between independent normal numbers."""
     r = np.clip(r, -1 + 1e-15, 1 - 1e-15)
     return 2 * stats.t.sf(np.abs(r) * np.sqrt((n - 2) / (1 - r**2)), n - 2)
 
 
 def _welch(a: np.ndarray, b: np.ndarray, c: np.ndarray, e: np.ndarray) -> np.ndarray:
-    """Returns p-values that products of a and b have the mean of those of c and e."""
+    """Returns the p-values of the products a·b and c·e having the same mean."""
     means, variances = [], []
     for left, right in ((a, b), (c, e)):
         n = len(left)
@@ -117,7 +119,7 @@ def _welch(a: np.ndarray, b: np.ndarray, c: np.ndarray, e: np.ndarray) -> np.nda
         means.append(mean)
         variances.append(np.maximum(variance, 1e-12) / n)
     t = (means[0] - means[1]) / np.sqrt(variances[0] + variances[1])
-    # Welch and Satterthwaite's degrees of freedom.
+    # The degrees of freedom of Welch and Satterthwaite.
     sizes = len(a) - 1, len(c) - 1
     degrees = (variances[0] + variances[1]) ** 2 / sum(
         variance**2 / size for variance, size in zip(variances, sizes, strict=True)

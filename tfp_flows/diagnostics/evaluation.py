@@ -1,10 +1,10 @@
-"""evaluate: does a flow fit rows that it has not seen?"""
+"""evaluate: tests whether a flow fits held-out rows."""
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from tfp_flows._core.statistics import mean_and_error
@@ -13,7 +13,13 @@ from tfp_flows.diagnostics.comparisons import comparisons_of
 from tfp_flows.diagnostics.copies import copies_of
 from tfp_flows.diagnostics.dependence import dependence_of
 from tfp_flows.diagnostics.findings import Check, FitReport
-from tfp_flows.diagnostics.held_out import Subject, as_context, as_points, subject_of
+from tfp_flows.diagnostics.held_out import (
+    FittedDensity,
+    HeldOut,
+    as_context,
+    as_points,
+    held_out_of,
+)
 from tfp_flows.diagnostics.numerics import (
     MOST_LOG_DETS_OFF,
     MOST_NOT_FINITE,
@@ -29,65 +35,72 @@ from tfp_flows.diagnostics.two_samples import (
     marginals_of,
 )
 from tfp_flows.diagnostics.verdicts import verdicts_of
+from tfp_flows.flow import Flow
 
 __all__ = ["evaluate"]
 
-_LEAST = 5
+_LOWEST = 5  # rows of lowest density that are listed
 
 
 def evaluate(
-    flow: Any,
-    x_test: Any,
+    flow: Flow | FittedDensity,
+    x_test: ArrayLike,
     *,
-    context: Any = None,
-    x_train: Any = None,
-    context_train: Any = None,
+    context: ArrayLike | None = None,
+    x_train: ArrayLike | None = None,
+    context_train: ArrayLike | None = None,
     names: Sequence[str] | None = None,
     level: float = 0.05,
     seed: int = 0,
 ) -> FitReport:
-    """Tests whether rows that a flow was not fitted to could have come from it.
+    """Tests whether held-out rows could have come from a flow.
 
-    Its questions, each answered by a `Check` of this name:
+    Each `Check` of the result answers one question:
 
-    - `coordinates`: is each coordinate of z = f⁻¹(x) distributed as in the base
-      (Kolmogorov-Smirnov, and the shares and extremes of both tails)?
+    - `coordinates`: is each coordinate of z = f⁻¹(x) distributed as in the base? The
+      tests are Kolmogorov and Smirnov's, and those of the shares and extremes of both
+      tails.
     - `radius`, `log_density`: the same for the length of z's normal scores, and for
-      log_prob of the data among log_prob of the flow's own points.
-    - `dependence`: is there dependence between two coordinates that the base lacks?
-    - `columns`, `classifier`, `kernel_means`: are data and the flow's points alike,
-      each column by itself, to boosted trees (cross-validated), and by their maximum
+      log_prob of the rows compared with log_prob of points drawn from the flow.
+    - `dependence`: do any two coordinates of z depend on each other in a way that
+      those of the base do not?
+    - `columns`, `classifier`, `kernel_means`: do rows and points drawn from the flow
+      agree in each column, to boosted trees (cross-validated), and in their maximum
       mean discrepancy?
-    - `likelihood`: is no Gaussian and no Gaussian mixture better than chance allows?
-    - `copies`: do rows not repeat each other or training rows, and does the flow not
-      know its training rows by heart?
-    - `finite`, `round_trip`, `log_det`: does it compute what it claims, at the data?
+    - `likelihood`: does the flow fit at least as well as a Gaussian and as a Gaussian
+      mixture, up to chance?
+    - `copies`: are the rows free of repetitions and of training rows, and are points
+      drawn from the flow no nearer to training rows than held-out rows are?
+    - `finite`, `round_trip`, `log_det`: are log_prob, inverses and log-dets right at
+      the rows?
 
     A perfect flow passes with a probability of at least 1 - `level`: p-values are
-    adjusted by Holm's method within and among the questions. With many rows harmless
-    differences are found, too: the verdicts tell how large they are.
+    adjusted by Holm's method within and among the questions. With many rows even
+    harmless differences are found; the verdicts say how large they are.
 
     Args:
-      flow: a Flow, or a fitted FlowDensity (whole numbers and angles get the noise
-        that it fits them with).
-      x_test: rows that it was not fitted to, `(n, event_size)`, n ≥ 50, independent
-        of each other. Of more than 100,000 a random part is tested.
-      context: `(n, context_size)`, for a conditional flow.
-      x_train: rows that it was fitted to, `(m, event_size)`: finds copies of them, and
-        the Gaussian and the mixture are fitted to them; without them each half of
-        `x_test` is compared with what was fitted to the other half.
-      context_train: `(m, context_size)`, for a conditional flow.
-      names: of the columns; those of a DataFrame, else x[0], x[1], … when None.
-      level: chance of a false alarm over all checks, in (0, 1).
-      seed: of all that is drawn.
+      flow: a Flow, or a fitted FlowDensity, which adds noise to whole numbers and
+        angles as it does when it is fitted.
+      x_test: held-out rows, `(n, event_size)`, n ≥ 50, independent of each other. Of
+        more than 100,000 rows a random part is tested.
+      context: the contexts of these rows, `(n, context_size)`, for a conditional flow.
+      x_train: the rows that the flow was fitted to, `(m, event_size)`. Copies of them
+        are searched for, and the Gaussian and the mixture are fitted to them. If None,
+        these are fitted to each half of `x_test` and compared on the other half.
+      context_train: the contexts of these rows, `(m, context_size)`.
+      names: the names of the columns. None takes those of a DataFrame, or else
+        x[0], x[1], ….
+      level: the chance of a false alarm over all checks, in (0, 1).
+      seed: the seed of everything that is drawn.
 
     Returns:
-      A FitReport: print it, or ask for `.passed` and `.verdicts`.
+      A FitReport: print it, or read its `passed` and `verdicts`.
 
     Raises:
-      TypeError: `flow` is neither, or the rows are not numbers.
-      ValueError: rows of the wrong width, too few, or NaN or infinite ones; a context
-        that is missing or not asked for; no row with a density.
+      TypeError: `flow` is neither a Flow nor a FlowDensity, or the rows are not
+        numbers.
+      ValueError: the rows have the wrong width, NaN or infinite entries, or no density
+        under the flow, or are too few; a context is missing or not needed.
 
     Example:
       >>> import numpy as np, tfp_flows as tfpf
@@ -101,40 +114,43 @@ def evaluate(
     """
     if not 0 < level < 1:
         raise ValueError(f"`level` must be in (0, 1). Received: {level!r}.")
-    subject = subject_of(flow, x_test, context, names, seed)
-    train = _train(flow, subject, x_train, context_train)
-    # Threads that wait for each other cost more than they do where cores are shared.
+    held_out = held_out_of(flow, x_test, context, names, seed)
+    train = _train(flow, held_out, x_train, context_train)
+    # On shared cores several threads of BLAS are slower than one.
     with threadpool_limits(1):
-        return _evaluated(subject, train, level, seed)
+        return _evaluated(held_out, train, level, seed)
 
 
 def _train(
-    flow: Any, subject: Subject, x_train: Any, context_train: Any
+    flow: Flow | FittedDensity,
+    held_out: HeldOut,
+    x_train: ArrayLike | None,
+    context_train: ArrayLike | None,
 ) -> np.ndarray | None:
     """Returns the training rows, in random order, with their contexts appended."""
     if x_train is None:
         if context_train is not None:
             raise ValueError("`context_train` must be None without `x_train`.")
         return None
-    inner, points, _ = as_points(flow, x_train, "x_train", subject.seed)
+    inner, points, _ = as_points(flow, x_train, "x_train", held_out.seed)
     context = as_context(inner, context_train, len(points), "context_train")
     if context is not None:
         points = np.append(points, context, axis=1)
-    return subject.generator(4).permutation(points)
+    return held_out.generator(4).permutation(points)
 
 
 def _evaluated(
-    subject: Subject, train: np.ndarray | None, level: float, seed: int
+    held_out: HeldOut, train: np.ndarray | None, level: float, seed: int
 ) -> FitReport:
-    keep = usable(subject)
-    scores = scores_of(subject, keep)
-    calibrations = calibrations_of(subject, scores, keep)
+    keep = usable(held_out)
+    scores = scores_of(held_out, keep)
+    calibrations = calibrations_of(held_out, scores, keep)
     dependences, pairs = dependence_of(scores)
-    marginals = marginals_of(subject)
-    classifier, discrepancy = classifier_of(subject), discrepancy_of(subject)
-    comparisons = comparisons_of(subject, train, keep)
-    copies = copies_of(subject, train)
-    numerics = numerics_of(subject, keep)
+    marginals = marginals_of(held_out)
+    classifier, discrepancy = classifier_of(held_out), discrepancy_of(held_out)
+    comparisons = comparisons_of(held_out, train, keep)
+    copies = copies_of(held_out, train)
+    numerics = numerics_of(held_out, keep)
     p_values = {
         "coordinates": min(one.adjusted for one in calibrations[:-2]),
         "radius": calibrations[-2].p_value,
@@ -155,18 +171,18 @@ def _evaluated(
         Check(name, q > level, p, q)
         for (name, p), q in zip(p_values.items(), adjusted, strict=True)
     ]
-    checks += _arithmetic(numerics, len(subject.drawn))
-    values = subject.of_flow
-    lowest = np.argsort(np.where(np.isnan(values), -np.inf, values))[:_LEAST]
+    checks += _arithmetic(numerics, len(held_out.drawn))
+    values = held_out.log_prob_of_x
+    lowest = np.argsort(np.where(np.isnan(values), -np.inf, values))[:_LOWEST]
     found = {
         "passed": all(check.passed for check in checks),
         "checks": tuple(checks),
         "level": level,
-        "flow": subject.flow.name,
-        "rows": subject.rows,
-        "used": len(subject.x),
-        "drawn": len(subject.drawn),
-        "names": subject.names,
+        "flow": held_out.flow.name,
+        "rows": held_out.rows,
+        "used": len(held_out.x),
+        "drawn": len(held_out.drawn),
+        "names": held_out.names,
         "comparisons": comparisons,
         "calibrations": calibrations,
         "dependences": dependences,
@@ -176,7 +192,9 @@ def _evaluated(
         "discrepancy": discrepancy,
         "copies": copies,
         "numerics": numerics,
-        "least": tuple((int(subject.row[i]), float(values[i])) for i in lowest),
+        "least": tuple(
+            (int(held_out.original_row[i]), float(values[i])) for i in lowest
+        ),
         "seed": seed,
     }
     mean, error = mean_and_error(values[keep])

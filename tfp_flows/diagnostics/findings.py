@@ -1,4 +1,4 @@
-"""FitReport: everything that `evaluate` has found, as numbers and as a page of text."""
+"""FitReport: everything that `evaluate` found, as numbers and as text."""
 
 import dataclasses
 import math
@@ -16,20 +16,20 @@ from tfp_flows.diagnostics.two_samples import Classifier, Discrepancy, Marginal
 
 __all__ = ["Check", "FitReport"]
 
-_SHOWN = 5  # of many coordinates, columns or pairs, the worst
+_SHOWN = 5  # coordinates, columns or pairs that are printed, the worst first
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One of the questions that a report answers.
+    """The answer to one of the questions of `evaluate`.
 
     Attributes:
-      name: of the question, such as "coordinates" or "round_trip".
-      passed: whether nothing was found.
-      p_value: that of the smallest of its tests times their number; None for a
-        question of arithmetic, which chance has no part in.
-      adjusted: p_value by Holm's method among the questions: at or below the report's
-        level it is not passed.
+      name: the name of the question, such as "coordinates" or "round_trip".
+      passed: whether nothing wrong was found.
+      p_value: the smallest p-value of its tests times their number; None for
+        questions of arithmetic, where chance plays no part.
+      adjusted: `p_value`, adjusted by Holm's method among the questions. The check
+        fails if it is at or below the level of the report.
     """
 
     name: str
@@ -40,27 +40,28 @@ class Check:
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class FitReport:
-    """What `evaluate` has found; `str` of it is a page to read, the verdicts first.
+    """What `evaluate` found; `print` shows all of it, the verdicts first.
 
     Attributes:
-      verdicts: sentences; the first sums up, then what is wrong, then remarks.
-      passed: whether every check is.
+      verdicts: sentences: first a summary, then what is wrong, then remarks.
+      passed: whether every check passed.
       checks: each question with its p-value.
       level: the chance that a perfect flow does not pass.
-      flow: name of the flow.
-      rows: number of rows of `x_test`.
-      used: number of them that the tests looked at, at most 100,000.
-      drawn: number of points drawn from the flow.
-      names: of the columns.
-      log_prob, error: mean log_prob of the rows and its standard error, in nats.
+      flow: the name of the flow.
+      rows: the number of rows of `x_test`.
+      used: the number of rows that were tested, at most 100,000.
+      drawn: the number of points drawn from the flow.
+      names: the names of the columns.
+      log_prob, error: the mean log_prob of the rows and its standard error, in nats.
       comparisons: simpler densities at the same rows.
-      calibrations: of each coordinate at the base, then of the radius and of log_prob.
-      dependences: the most dependent pairs of coordinates, at most ten.
-      pairs: how many pairs and kinds of dependence were tested.
-      marginals: each column of data against the flow's.
+      calibrations: those of each coordinate of the base, then of the radius and of
+        log_prob.
+      dependences: the pairs of coordinates with the smallest p-values, at most ten.
+      pairs: the number of pairs and kinds of dependence that were tested.
+      marginals: each column of the rows compared with that of the flow's points.
       classifier, discrepancy, copies, numerics: see their classes.
-      least: the five rows of least density, each (row, log_prob), the least first.
-      seed: of the draws.
+      least: the five rows of lowest density, each as (row, log_prob), lowest first.
+      seed: the seed of the draws.
     """
 
     verdicts: tuple[str, ...]
@@ -87,9 +88,9 @@ class FitReport:
     seed: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all of it as plain lists, dicts, numbers and text, for JSON.
+        """Returns everything as plain lists, dicts, numbers and text, for JSON.
 
-        What is no finite number becomes None.
+        NaN and infinite numbers become None.
         """
         return _plain(dataclasses.asdict(self))
 
@@ -179,12 +180,12 @@ class FitReport:
         return lines
 
     def _others(self) -> list[str]:
-        told, mmd, copies = self.classifier, self.discrepancy, self.copies
+        classifier, mmd, copies = self.classifier, self.discrepancy, self.copies
         numbers = self.numerics
         lines = [
             "Data against the flow's points, all columns together",
-            f"  classifier: AUC {told.auc:.4f}, 95% interval {told.low:.4f} to "
-            f"{told.high:.4f} ({told.n:,} of each)",
+            f"  classifier: AUC {classifier.auc:.4f}, 95% interval "
+            f"{classifier.low:.4f} to {classifier.high:.4f} ({classifier.n:,} of each)",
             f"  kernel means: MMD² {mmd.squared:.2e}, p {shown(mmd.p_value)} "
             f"({mmd.n:,} of each)",
             f"  copies: {copies.repeated:,} of {copies.rows:,} rows repeat another; "

@@ -1,63 +1,77 @@
-"""A flow and rows to judge it by, brought to one form."""
+"""Held-out rows and the flow that is tested on them, checked and in one form."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from tfp_flows._core import checks
 from tfp_flows.flow import Flow
 
-__all__ = ["Subject", "subject_of"]
-
-# Rows that the tests look at, of more; points drawn from the flow; rows at once.
-MOST_ROWS = 100_000
-DRAWN = 20_000
-_CHUNK = 8_192
+__all__ = [
+    "DRAWN",
+    "FittedDensity",
+    "HeldOut",
+    "as_context",
+    "as_points",
+    "chunks",
+    "held_out_of",
+]
 
 _LEAST_ROWS = 50
+_MOST_ROWS = 100_000  # of more rows, a random part of this size is tested
+DRAWN = 20_000  # points drawn from the flow
+_CHUNK = 8_192  # rows in one call
+
+
+class FittedDensity(Protocol):
+    """The fitted attributes of a FlowDensity that the diagnostics use."""
+
+    flow_: Flow
+    supports_: Any
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Subject:
-    """A flow and rows `(n, event_size)` in its dtype, in random order.
+class HeldOut:
+    """Held-out rows in random order, and the flow that is tested on them.
 
     Attributes:
       flow: the Flow.
-      x: the rows that the tests look at.
-      rows: number of rows that there were, at least as many.
-      context: `(n, context_size)`, or None.
-      row: `(n,)`, the place of each row in the user's own order.
-      exact: `(event_size,)` bool, columns that no noise was added to.
-      names: of the columns.
-      seed: of all that is drawn.
+      x: the rows that are tested, `(n, event_size)` in the flow's dtype.
+      rows: the number of rows that the user gave, at least n.
+      context: their contexts, `(n, context_size)`, or None.
+      original_row: the index of each row among those the user gave, `(n,)`.
+      exact: which columns have no noise added, `(event_size,)` bool.
+      names: the names of the columns.
+      seed: the seed of everything that is drawn.
     """
 
     flow: Flow
     x: np.ndarray
     rows: int
     context: np.ndarray | None
-    row: np.ndarray
+    original_row: np.ndarray
     exact: np.ndarray
     names: tuple[str, ...]
     seed: int
 
     def generator(self, *purpose: int) -> np.random.Generator:
-        """Returns a generator of its own for each purpose."""
+        """Returns a generator that depends on the seed and the purpose."""
         return np.random.default_rng([self.seed, *purpose])
 
     @cached_property
     def draw_seed(self) -> int:
-        """Of TFP's draws; apart from the seed that the rows may have been drawn by."""
+        """The seed of TFP's draws, unlike the seed that the rows may be drawn with."""
         return int(self.generator(1).integers(2**31))
 
     def log_prob(self, x: np.ndarray, context: np.ndarray | None) -> np.ndarray:
-        """Returns the log-density of rows, `(n,)` float64; NaN and -inf stay."""
+        """Returns the log-density of rows, `(n,)` float64; it may be NaN or -inf."""
         if context is None:
-            # Of points that are not numbers the flow would say nothing but that.
+            # The flow refuses rows that are not finite.
             finite = np.isfinite(x).all(axis=-1)
             result = np.full(len(x), np.nan)
             if finite.any():
@@ -70,11 +84,11 @@ class Subject:
         return np.concatenate(parts).astype(np.float64)
 
     def to_base(self, x: np.ndarray, context: np.ndarray | None) -> np.ndarray:
-        """Returns the rows at the base, `(n, event_size)`, in the flow's dtype."""
+        """Returns rows mapped to the base, `(n, event_size)`, in the flow's dtype."""
         return self._mapped(x, context, "inverse")
 
     def to_data(self, z: np.ndarray, context: np.ndarray | None) -> np.ndarray:
-        """Returns the data of points of the base, in the flow's dtype."""
+        """Returns points of the base mapped to the data, in the flow's dtype."""
         return self._mapped(z, context, "forward")
 
     def _mapped(
@@ -87,24 +101,24 @@ class Subject:
         return np.concatenate(parts)
 
     def distribution(self, context: np.ndarray | None, rows: Any = slice(None)) -> Any:
-        """Returns the distribution of the flow, given the context of these rows."""
+        """Returns the flow's distribution, given the contexts of these rows if any."""
         if context is None:
             return self.flow.distribution
         return self.flow.given(context[rows])
 
     @cached_property
     def z(self) -> np.ndarray:
-        """The rows at the base."""
+        """The rows mapped to the base, `(n, event_size)`."""
         return self.to_base(self.x, self.context)
 
     @cached_property
-    def of_flow(self) -> np.ndarray:
+    def log_prob_of_x(self) -> np.ndarray:
         """The log-density of the rows, `(n,)` float64."""
         return self.log_prob(self.x, self.context)
 
     @cached_property
     def drawn_context(self) -> np.ndarray | None:
-        """The contexts that points are drawn for: those of the rows, in their order."""
+        """The contexts that points are drawn given: those of the rows, in order."""
         if self.context is None:
             return None
         return np.resize(self.context, (DRAWN, self.context.shape[1]))
@@ -113,8 +127,7 @@ class Subject:
     def drawn(self) -> np.ndarray:
         """Points drawn from the flow, `(DRAWN, event_size)`, in its dtype.
 
-        For a conditional flow point i is drawn given the context of row i, from the
-        first row again after the last.
+        Point i of a conditional flow is drawn given row i of `drawn_context`.
         """
         if self.context is None:
             return self.flow.sample(DRAWN, seed=self.draw_seed).numpy()
@@ -131,25 +144,34 @@ class Subject:
 
 
 def chunks(n: int) -> Iterator[slice]:
-    """Yields the rows to compute at once."""
+    """Yields slices of the rows that one call computes."""
     for start in range(0, n, _CHUNK):
         yield slice(start, min(start + _CHUNK, n))
 
 
-def subject_of(
-    flow: Any, x: Any, context: Any, names: Sequence[str] | None, seed: int
-) -> Subject:
-    """Returns the Subject of what the user handed in, or says what is wrong with it.
+def held_out_of(
+    flow: Flow | FittedDensity,
+    x: ArrayLike,
+    context: ArrayLike | None,
+    names: Sequence[str] | None,
+    seed: int,
+) -> HeldOut:
+    """Returns the user's rows and flow as a HeldOut, checked.
 
     Args:
       flow: a Flow, or a fitted FlowDensity.
       x: `(n, event_size)`, array-like or a DataFrame.
       context: `(n, context_size)` for a conditional flow.
-      names: of the columns; those of a DataFrame, else x[0], x[1], … when None.
-      seed: of the order of the rows and all draws.
+      names: the names of the columns. None takes those of a DataFrame, or else
+        x[0], x[1], ….
+      seed: the seed of the order of the rows and of all draws.
+
+    Raises:
+      TypeError, ValueError: as `diagnostics.evaluate`.
     """
     seed = checks.as_seed(seed)
-    said = names if names is not None else getattr(x, "columns", None)
+    if names is None:
+        names = getattr(x, "columns", None)
     inner, points, exact = as_points(flow, x, "x_test", seed)
     if len(points) < _LEAST_ROWS:
         raise ValueError(
@@ -157,29 +179,29 @@ def subject_of(
             f"a density. Received {len(points)}."
         )
     context = as_context(inner, context, len(points), "context")
-    order = np.random.default_rng([seed, 0]).permutation(len(points))[:MOST_ROWS]
-    return Subject(
+    order = np.random.default_rng([seed, 0]).permutation(len(points))[:_MOST_ROWS]
+    return HeldOut(
         inner,
         points[order],
         len(points),
         None if context is None else context[order],
         order,
         exact,
-        _named(said, inner.event_size),
+        _as_names(names, inner.event_size),
         seed,
     )
 
 
 def as_points(
-    flow: Any, x: Any, name: str, seed: int
+    flow: Flow | FittedDensity, x: ArrayLike, name: str, seed: int
 ) -> tuple[Flow, np.ndarray, np.ndarray]:
-    """Returns the Flow, rows as it takes them, and which columns have no noise added.
+    """Returns the Flow, the rows in the form it takes, and which columns have no noise.
 
-    Whole numbers and angles get the noise that `FlowDensity` fits them with.
+    A FlowDensity adds noise to whole numbers and angles, as it does when it is fitted.
 
     Raises:
-      TypeError: neither a Flow nor a fitted FlowDensity.
-      ValueError: rows of the wrong width, or NaN or infinite ones.
+      TypeError: `flow` is neither a Flow nor a fitted FlowDensity.
+      ValueError: the rows have the wrong width, or NaN or infinite entries.
     """
     inner = getattr(flow, "flow_", flow)
     if not isinstance(inner, Flow):
@@ -191,8 +213,8 @@ def as_points(
         points = checks.as_points(x, flow.event_size, dtype=flow.dtype, name=name)
         exact = np.ones(flow.event_size, bool)
     else:
-        points = flow._supports.dequantize(x, seed=seed)
-        others = flow._supports.dequantize(x, seed=seed + 1)
+        points = flow.supports_.dequantize(x, seed=seed)
+        others = flow.supports_.dequantize(x, seed=seed + 1)
         exact = (points == others).all(axis=0)
     if points.ndim != 2:
         raise ValueError(
@@ -202,11 +224,13 @@ def as_points(
     return inner, points, exact
 
 
-def as_context(flow: Flow, context: Any, n: int, name: str) -> np.ndarray | None:
-    """Returns the contexts of n rows in the flow's dtype, or None.
+def as_context(
+    flow: Flow, context: ArrayLike | None, n: int, name: str
+) -> np.ndarray | None:
+    """Returns the contexts of n rows in the flow's dtype, or None without context.
 
     Raises:
-      ValueError: they are missing, not asked for, or of another shape.
+      ValueError: they are missing, not needed, or of another shape.
     """
     if (context is None) != (flow.context_size == 0):
         raise ValueError(
@@ -224,7 +248,7 @@ def as_context(flow: Flow, context: Any, n: int, name: str) -> np.ndarray | None
     return context
 
 
-def _named(names: Any, event_size: int) -> tuple[str, ...]:
+def _as_names(names: Any, event_size: int) -> tuple[str, ...]:
     if names is None:
         return tuple(f"x[{i}]" for i in range(event_size))
     names = tuple(str(name) for name in names)

@@ -1,4 +1,4 @@
-"""Many tests at once: how surprised to be by the smallest p-value."""
+"""P-values of many tests at once, adjusted for their number."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,17 @@ __all__ = ["holm", "shown", "smallest"]
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Returns p-values adjusted for their number, however they depend on each other.
+    """Returns p-values adjusted for their number by Holm's method.
 
-    With p₍₁₎ ≤ … ≤ p₍ₘ₎ the i-th becomes max_{j ≤ i} min(1, (m - j + 1) p₍ⱼ₎): those at
-    or below a level are false alarms, any of them, with at most that probability.
+    With p₍₁₎ ≤ … ≤ p₍ₘ₎ the i-th becomes max_{j ≤ i} min(1, (m - j + 1) p₍ⱼ₎). The
+    chance that any true hypothesis has an adjusted p-value at or below a level is at
+    most that level, however the tests depend on each other.
 
     Args:
-      p_values: `(m,)`.
+      p_values: the p-values of m tests, `(m,)`.
 
     Returns:
-      Adjusted p-values, `(m,)`.
+      The adjusted p-values, `(m,)`.
 
     Example:
       >>> holm([0.01, 0.04, 0.03]).round(3)
@@ -34,7 +35,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def smallest(*p_values: float) -> float:
-    """Returns the smallest p-value times their number: a p-value of all of them."""
+    """Returns the smallest p-value times their number, a p-value for all together."""
     return float(min(1.0, len(p_values) * min(p_values)))
 
 

@@ -1,4 +1,4 @@
-"""Points at the base as normal scores: standard normal wherever the flow is right."""
+"""Normal scores: points of the base, standard normal wherever the flow is right."""
 
 import dataclasses
 from typing import Any
@@ -10,7 +10,7 @@ from scipy.special import ndtri
 
 from tfp_flows._core import compat
 from tfp_flows._core.conditioning import context_size_of
-from tfp_flows.diagnostics.held_out import DRAWN, Subject, chunks
+from tfp_flows.diagnostics.held_out import DRAWN, HeldOut, chunks
 
 __all__ = ["Scores", "normal_scores", "scores_of"]
 
@@ -19,24 +19,24 @@ tfd = tfp.distributions
 _INDEPENDENT = compat.plain_class(tfd.Independent)
 _SAMPLE = compat.plain_class(tfd.Sample)
 
-_LEAST = 1e-300  # a share whose quantile is still a number
+_LEAST = 1e-300  # the smallest share whose quantile is finite
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scores:
-    """Where points lie within the base's marginal distributions.
+    """Where points lie within the marginal distributions of the base.
 
-    Where the base's coordinates are independent, and their distribution functions
-    known, `normal` is standard normal in `event_size` dimensions whenever the points
-    come from the flow. Of any other base `reference` holds draws, which went through
-    the same map.
+    If the coordinates of the base are independent and have known distribution
+    functions, then `normal` is standard normal in all coordinates together whenever
+    the points come from the flow. For any other base, `reference` holds the normal
+    scores of draws from it, computed in the same way.
 
     Attributes:
-      lower, upper: `(n, d)`, the base's share below each coordinate, and above it.
-      normal: `(n, d)`, the quantiles of the standard normal at `lower`.
-      values: `(n, d)`, the points themselves.
-      reference, reference_values: the same two of draws from the base, `(m, d)`; None
-        where the distribution functions are known.
+      lower, upper: the shares of the base below and above each coordinate, `(n, d)`.
+      normal: the quantiles of the standard normal at `lower`, `(n, d)`.
+      values: the points themselves, `(n, d)`.
+      reference, reference_values: `normal` and `values` of draws from the base,
+        `(m, d)`; None if the distribution functions are known.
     """
 
     lower: np.ndarray
@@ -47,33 +47,33 @@ class Scores:
     reference_values: np.ndarray | None = None
 
 
-def scores_of(subject: Subject, keep: np.ndarray) -> Scores:
-    """Returns the Scores of those rows of the subject.
+def scores_of(held_out: HeldOut, keep: np.ndarray) -> Scores:
+    """Returns the Scores of some of the held-out rows.
 
     Args:
-      subject: with the flow and its rows.
-      keep: `(n,)` bool, the rows that have finite numbers at the base.
+      held_out: the rows and their flow.
+      keep: which rows are finite at the base, `(n,)` bool.
     """
-    z = subject.z[keep]
-    context = None if subject.context is None else subject.context[keep]
+    z = held_out.z[keep]
+    context = None if held_out.context is None else held_out.context[keep]
     parts = []
     for rows in chunks(len(z)):
-        shares = _known(_base(subject, context, rows), tf.constant(z[rows]))
+        shares = _known(_base(held_out, context, rows), tf.constant(z[rows]))
         if shares is None:
-            return _referred(subject, z.astype(np.float64))
+            return _estimated(held_out, z.astype(np.float64))
         parts.append(shares)
     lower, upper = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Scores(lower, upper, normal_scores(lower, upper), z.astype(np.float64))
 
 
-def _base(subject: Subject, context: np.ndarray | None, rows: slice) -> Any:
-    if not context_size_of(subject.flow.base):
-        return subject.flow.base
-    return subject.distribution(context, rows).distribution
+def _base(held_out: HeldOut, context: np.ndarray | None, rows: slice) -> Any:
+    if not context_size_of(held_out.flow.base):
+        return held_out.flow.base
+    return held_out.distribution(context, rows).distribution
 
 
 def _known(base: Any, z: tf.Tensor) -> tuple[np.ndarray, np.ndarray] | None:
-    """Returns the shares below and above each coordinate, if they are independent."""
+    """Returns the shares below and above each coordinate, or None if not known."""
     if isinstance(base, tfd.MultivariateNormalDiag):
         marginal = tfd.Normal(base.mean(), base.stddev())
     elif isinstance(base, (_INDEPENDENT, _SAMPLE)):
@@ -83,7 +83,7 @@ def _known(base: Any, z: tf.Tensor) -> tuple[np.ndarray, np.ndarray] | None:
     else:
         return None
     try:
-        # Each by itself: near 1 a share has no digits left to tell tails by.
+        # Near 1 a share loses the digits of the tail, so both are computed.
         shares = marginal.cdf(z), marginal.survival_function(z)
     except NotImplementedError:
         return None
@@ -91,23 +91,24 @@ def _known(base: Any, z: tf.Tensor) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def normal_scores(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """Returns the quantiles Φ⁻¹(lower), exact in both tails; a share of 0 is at -37."""
+    """Returns Φ⁻¹(lower), accurate in both tails; a share of 0 gives -37."""
     below, above = (ndtri(np.maximum(share, _LEAST)) for share in (lower, upper))
     return np.where(lower < upper, below, -above)
 
 
-def _referred(subject: Subject, z: np.ndarray) -> Scores:
-    """Returns the Scores for a base that is known by its draws alone.
+def _estimated(held_out: HeldOut, z: np.ndarray) -> Scores:
+    """Returns the Scores for a base that is only known through its draws.
 
-    One half of the draws makes the map, the other goes through it as the rows do.
+    One half of the draws defines the shares; the other half is the reference, whose
+    shares are computed in the same way as those of the rows.
     """
     draws = []
-    context = subject.drawn_context
+    context = held_out.drawn_context
     for i, rows in enumerate(chunks(DRAWN)):
-        base = _base(subject, context, rows)
+        base = _base(held_out, context, rows)
         wide = () if base.batch_shape.rank else (rows.stop - rows.start,)
         for half in (0, 1):
-            seed = tf.constant([subject.draw_seed, ~(2 * i + half)], tf.int32)
+            seed = tf.constant([held_out.draw_seed, ~(2 * i + half)], tf.int32)
             draws.append(base.sample(wide, seed=seed).numpy().astype(np.float64))
     places = np.sort(np.concatenate(draws[::2]), axis=0)
     others = np.concatenate(draws[1::2])

@@ -1,4 +1,4 @@
-"""Rows against points drawn from the flow: columns, a classifier, and kernel means."""
+"""Rows compared with the flow's points: columns, a classifier, and kernel means."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ from scipy import stats
 from scipy.spatial.distance import cdist
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from tfp_flows.diagnostics.held_out import Subject
+from tfp_flows.diagnostics.held_out import HeldOut
 from tfp_flows.diagnostics.p_values import holm
 
 __all__ = [
@@ -19,24 +19,21 @@ __all__ = [
     "marginals_of",
 ]
 
-# Rows that a classifier is trained on and judged by; rows whose distances are compared.
-_CLASSIFIED, _COMPARED = 10_000, 1_000
-_FOLDS = 5
-_PERMUTATIONS = 999
-# Widths of the kernels, in medians of the distances.
-_WIDTHS = (0.25, 0.5, 1.0)
+_CLASSIFIED, _FOLDS = 10_000, 5  # rows and folds of the classifier
+_COMPARED, _PERMUTATIONS = 1_000, 999  # rows and permutations of the kernel means
+_WIDTHS = (0.25, 0.5, 1.0)  # widths of the kernels, in medians of the distances
 
 
 @dataclasses.dataclass(frozen=True)
 class Marginal:
-    """One column of the data against the same column of the flow's points.
+    """One column of the data compared with the same column of the flow's points.
 
     Attributes:
-      column: its name.
-      distance: Kolmogorov and Smirnov's, between the two.
-      data, flow: mean and standard deviation of the column.
-      p_value: that both have one distribution.
-      adjusted: the same by Holm's method among the columns.
+      column: the name of the column.
+      distance: the Kolmogorov-Smirnov distance between the two, in [0, 1].
+      data, flow: the mean and standard deviation of the column in both.
+      p_value: p-value of both having the same distribution.
+      adjusted: `p_value`, adjusted by Holm's method among the columns.
     """
 
     column: str
@@ -52,12 +49,12 @@ class Classifier:
     """How well boosted trees tell rows of the data from points of the flow.
 
     Attributes:
-      auc: area under the ROC curve, the mean over four folds, each by trees that were
-        trained on the folds before it: the chance that of a row and a point they know
-        which is which; 1/2 for a perfect flow.
-      low, high: 95% interval of `auc`.
-      p_value: that the flow is perfect.
-      n: rows, and as many points, that were used.
+      auc: the area under the ROC curve, the mean over four folds, each scored by trees
+        that were trained on the folds before it. It is the chance that the trees tell
+        a row from a point of the flow: 1/2 for a perfect flow.
+      low, high: the 95% interval of `auc`.
+      p_value: p-value of a perfect flow.
+      n: the number of rows, and of points, that were used.
     """
 
     auc: float
@@ -72,10 +69,11 @@ class Discrepancy:
     """Squared maximum mean discrepancy (MMD) between rows and points of the flow.
 
     Attributes:
-      squared: its unbiased estimate, near 0 (and below it half of the time) for a
-        perfect flow; at most 2.
-      p_value: share of 999 exchanges of rows with points that have a larger one.
-      n: rows, and as many points, that were used.
+      squared: its unbiased estimate, at most 2. For a perfect flow it is near 0, and
+        negative half of the time.
+      p_value: the share of random exchanges of rows with points, of 999, whose
+        estimate is at least as large.
+      n: the number of rows, and of points, that were used.
     """
 
     squared: float
@@ -83,9 +81,9 @@ class Discrepancy:
     n: int
 
 
-def marginals_of(subject: Subject) -> tuple[Marginal, ...]:
-    """Returns the comparison of each column."""
-    x, drawn = (part.astype(np.float64) for part in (subject.x, subject.drawn))
+def marginals_of(held_out: HeldOut) -> tuple[Marginal, ...]:
+    """Returns the Marginal of each column."""
+    x, drawn = (part.astype(np.float64) for part in (held_out.x, held_out.drawn))
     drawn = drawn[np.isfinite(drawn).all(axis=-1)]
     tests = [
         stats.ks_2samp(a, b, method="asymp") for a, b in zip(x.T, drawn.T, strict=True)
@@ -101,49 +99,50 @@ def marginals_of(subject: Subject) -> tuple[Marginal, ...]:
             float(p),
         )
         for name, test, a, b, p in zip(
-            subject.names, tests, x.T, drawn.T, adjusted, strict=True
+            held_out.names, tests, x.T, drawn.T, adjusted, strict=True
         )
     )
 
 
-def pairs_of(subject: Subject, most: int, *others: np.ndarray) -> list[np.ndarray]:
-    """Returns rows and as many points of the flow, in units of the columns.
+def pairs_of(held_out: HeldOut, most: int, *others: np.ndarray) -> list[np.ndarray]:
+    """Returns rows and as many points of the flow, each column scaled.
 
-    For a conditional flow row i and point i have one context, which is appended to
-    both: they can then be exchanged if the flow is right, and in no other way.
+    For a conditional flow, row i and point i have the same context, which is appended
+    to both. If the flow is right, the two of each pair can be exchanged, and only
+    these.
 
     Args:
-      subject: the flow and its rows.
-      most: pairs, at most.
-      *others: `(m, event_size + context_size)`, brought to the same units.
+      held_out: the rows and their flow.
+      most: the largest number of pairs.
+      *others: arrays `(m, event_size + context_size)` that are scaled alike.
     """
-    n = min(len(subject.x), len(subject.drawn), most)
-    sides = [part[:n].astype(np.float64) for part in (subject.x, subject.drawn)]
-    if subject.context is not None:
-        context = subject.context[:n].astype(np.float64)
+    n = min(len(held_out.x), len(held_out.drawn), most)
+    sides = [part[:n].astype(np.float64) for part in (held_out.x, held_out.drawn)]
+    if held_out.context is not None:
+        context = held_out.context[:n].astype(np.float64)
         sides = [np.concatenate([side, context], axis=1) for side in sides]
     finite = np.isfinite(sides[1]).all(axis=-1)
     a, b = (side[finite] for side in sides)
     both = np.concatenate([a, b])
-    # A scale that neither tails nor outliers set.
+    # The middle 80% sets the scale, so that neither tails nor outliers do.
     location = np.median(both, axis=0)
     low, high = np.quantile(both, [0.1, 0.9], axis=0)
     scale = np.where(high > low, high - low, np.maximum(both.std(axis=0), 1e-12))
     return [(part - location) / scale for part in (a, b, *others)]
 
 
-def classifier_of(subject: Subject) -> Classifier:
+def classifier_of(held_out: HeldOut) -> Classifier:
     """Returns the classifier two-sample test.
 
-    Each fold is judged by trees that were trained on the folds before it. Where every
-    fold trains the others, as is more usual, their AUCs go up and down together, and
-    two or five times too many are taken for significant.
+    Each fold is scored by trees that were trained on the folds before it. In ordinary
+    cross-validation every fold trains the trees of the others; their AUCs are then
+    correlated, and two to five times too many are significant.
 
     Source: Lopez-Paz and Oquab (2017), "Revisiting classifier two-sample tests"; the
     interval: DeLong, DeLong and Clarke-Pearson (1988).
     """
-    a, b = pairs_of(subject, _CLASSIFIED)
-    rng = subject.generator(2)
+    a, b = pairs_of(held_out, _CLASSIFIED)
+    rng = held_out.generator(2)
     folds = np.array_split(rng.permutation(len(a)), _FOLDS)
     aucs, variances, null_variances = [], [], []
     for k, fold in enumerate(folds[1:], 1):
@@ -175,35 +174,36 @@ def classifier_of(subject: Subject) -> Classifier:
 
 
 def _auc(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """Returns the chance that a's score is above b's, and its variance."""
+    """Returns the chance that a score of a exceeds one of b, and its variance."""
     above, below = _places(a, b), _places(-b, -a)
     return above.mean(), above.var() / len(a) + below.var() / len(b)
 
 
 def _places(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Returns for each of a the share of b below it, ties by half."""
+    """Returns the share of b below each entry of a; ties count half."""
     b = np.sort(b)
     sides = [np.searchsorted(b, a, side) for side in ("left", "right")]
     return (sides[0] + sides[1]) / (2 * len(b))
 
 
-def discrepancy_of(subject: Subject) -> Discrepancy:
-    """Returns the MMD with the mean of three Gaussian kernels.
+def discrepancy_of(held_out: HeldOut) -> Discrepancy:
+    """Returns the MMD for the mean of three Gaussian kernels.
 
-    Source: Gretton et al. (2012), "A kernel two-sample test", eq. 4; p by exchanging
-    the two of each pair at random.
+    The p-value comes from exchanging the two of each pair at random.
+
+    Source: Gretton et al. (2012), "A kernel two-sample test", eq. 4.
     """
-    a, b = pairs_of(subject, _COMPARED)
+    a, b = pairs_of(held_out, _COMPARED)
     n = len(a)
-    rng = subject.generator(3)
+    rng = held_out.generator(3)
     squares = [cdist(*pair, "sqeuclidean") for pair in ((a, a), (b, b), (a, b))]
-    # Of all points together: an exchange must not change the kernels.
+    # The median over all points together does not change when pairs are exchanged.
     median = np.median([*squares, squares[2]]) or 1.0
     same, other, across = (
         sum(np.exp(-s / (2 * width**2 * median)) for width in _WIDTHS) / len(_WIDTHS)
         for s in squares
     )
-    # An exchange of pair i changes the sign of row and column i, and no more.
+    # Exchanging pair i only changes the sign of row i and of column i.
     h = same + other - across - across.T
     np.fill_diagonal(h, 0.0)
     signs = rng.choice([-1.0, 1.0], size=(n, _PERMUTATIONS))

@@ -1,4 +1,4 @@
-"""What a report says in plain language."""
+"""The verdicts of a FitReport, in plain language."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -10,39 +10,39 @@ from tfp_flows.diagnostics.p_values import shown
 
 __all__ = ["verdicts_of"]
 
-# Kolmogorov-Smirnov distances, correlations and AUCs beyond which a misfit is more
-# than slight, and more than clear.
+# Kolmogorov-Smirnov distances from which on a misfit is called clear, and strong.
 _CLEAR, _STRONG = 0.03, 0.1
 
-# Where the tails begin, and p-values that say nothing by themselves.
-_END, _NO_SURPRISE = stats.norm.isf(TAIL), 0.01
+_END = stats.norm.isf(TAIL)  # where the upper tail begins, in normal scores
+_NO_SURPRISE = 0.01  # a distance with a larger p-value says nothing by itself
 
-# A spline that leaves more than this share of the rows out is worth a word.
+# A spline is mentioned if more than this share of the rows lies outside of its box.
 _MOST_OUTSIDE = 0.01
 
 _VERDICTS: dict[str, Callable[[FitReport], str]] = {}
 
 
 def _verdict(function: Callable) -> Callable:
-    """Enters `_name` as what is said when the check `name` is not passed."""
+    """Enters the function `_name` as the verdict of a failed check `name`."""
     _VERDICTS[function.__name__.removeprefix("_")] = function
     return function
 
 
 def verdicts_of(report: FitReport) -> tuple[str, ...]:
-    """Returns the sum, then what is wrong, then remarks.
+    """Returns a summary, then what is wrong, then remarks.
 
-    What makes the others doubtful comes first, then what says where the flow is off.
+    Failures that make the other checks doubtful come first, then those that say where
+    the flow does not fit, in the order of this file.
     """
     names = {check.name for check in report.checks if not check.passed}
     failed = [name for name in _VERDICTS if name in names]
-    # A coordinate says more than the length of all.
-    spoken = [n for n in failed if n != "radius" or "coordinates" not in names]
-    said = [_VERDICTS[name](report) for name in spoken]
-    return (_sum(report, failed), *said, *_remarks(report))
+    # The radius adds nothing where single coordinates are off.
+    shown = [n for n in failed if n != "radius" or "coordinates" not in names]
+    verdicts = [_VERDICTS[name](report) for name in shown]
+    return (_summary(report, failed), *verdicts, *_remarks(report))
 
 
-def _sum(report: FitReport, failed: Sequence[str]) -> str:
+def _summary(report: FitReport, failed: Sequence[str]) -> str:
     count = len(report.checks)
     if not failed:
         return (
@@ -97,14 +97,14 @@ def _copies(report: FitReport) -> str:
         f"another exactly, and {copies.repeated_by_flow:,} of as many points of the "
         "flow: copied or rounded data, which no test can take for independent rows",
         copies.in_train_p_value: f"{copies.in_train or 0:,} of {copies.rows:,} rows "
-        "are training rows: the test is not held out",
-        copies.nearer_p_value: "the flow knows its training rows by heart: its points "
-        "are nearer to them than new data are, with a chance of "
+        "are training rows: these rows are not held out",
+        copies.nearer_p_value: "the flow has memorized its training rows: its points "
+        "are nearer to them than held-out rows are, with a chance of "
         f"{copies.nearer or 0:.2f} where 0.5 is right",
     }
     p_value = min(by_p)
-    said = by_p[p_value]
-    return f"{said[0].upper()}{said[1:]} ({_p(p_value)})."
+    text = by_p[p_value]
+    return f"{text[0].upper()}{text[1:]} ({_p(p_value)})."
 
 
 @_verdict
@@ -178,11 +178,11 @@ def _likelihood(report: FitReport) -> str:
 
 @_verdict
 def _classifier(report: FitReport) -> str:
-    told = report.classifier
+    classifier = report.classifier
     return (
         f"A classifier tells data from the flow's points with an AUC of "
-        f"{told.auc:.3f}, where 0.5 is a guess (95% interval {told.low:.3f} to "
-        f"{told.high:.3f})."
+        f"{classifier.auc:.3f}, where 0.5 is a guess (95% interval "
+        f"{classifier.low:.3f} to {classifier.high:.3f})."
     )
 
 
@@ -204,7 +204,7 @@ def _remarks(report: FitReport) -> Iterator[str]:
         )
     elif not report.comparisons:
         yield (
-            "No Gaussian or mixture beside it: that takes more rows for so many "
+            "No Gaussian or mixture was compared: that needs more rows for so many "
             "columns."
         )
     lost = report.numerics.samples_not_finite
@@ -221,10 +221,10 @@ def _remarks(report: FitReport) -> Iterator[str]:
 
 
 def _misfit(one: Calibration) -> str:
-    """Returns what stands out most: the place, the width, an end, or the shape."""
+    """Returns in words what is off most: a tail, the shape, the mean or the width."""
     wider = one.spread - 1
     if one.tails_p_value < one.distance_p_value:
-        # What place and width do not explain.
+        # Shares of the tails that mean and width do not explain.
         middle = stats.norm(one.shift, one.spread)
         expected = middle.cdf(-_END), middle.sf(_END)
         excess, share, end = max(

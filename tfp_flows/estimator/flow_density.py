@@ -211,6 +211,12 @@ class FlowDensity(
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "flow_")
 
+    @property
+    def supports_(self) -> Supports:
+        """The fitted `Supports`, which says what values the columns can have."""
+        check_is_fitted(self)
+        return self._supports
+
     def _rows(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         return validate_data(self, X, dtype=np.float64, reset=False)
