@@ -26,9 +26,10 @@ from tfp_flows.plotting import (
     plot_stages,
     plot_transformation,
 )
-from tfp_flows.plotting.panels import MassNorm, robust_limits
-from tfp_flows.plotting.stages import composed
+from tfp_flows.plotting.limits import robust_limits
+from tfp_flows.plotting.panels import MassNorm
 from tfp_flows.plotting.style import base_colors
+from tfp_flows.plotting.titles import composed
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 

@@ -1,4 +1,4 @@
-"""Films: the stages from the base to the data, and how they were learned."""
+"""Films: of the stages from the base to the data, and of how they were learned."""
 
 import math
 from collections.abc import Sequence
@@ -11,18 +11,19 @@ from matplotlib.image import AxesImage
 
 from tfp_flows._core import checks
 from tfp_flows.flow.flow import Flow, Stage
-from tfp_flows.plotting import drawables, panels, paths, style
-from tfp_flows.plotting.densities import histogram
+from tfp_flows.plotting import arguments, drawables, panels, paths, style
 from tfp_flows.plotting.film import Film
-from tfp_flows.plotting.stages import columns_for, stage_title
+from tfp_flows.plotting.limits import grid, limits_of_each, robust_limits
+from tfp_flows.plotting.stages import columns_for
+from tfp_flows.plotting.titles import stage_title
 
 __all__ = ["animate_stages", "animate_training"]
 
 _SHOW = ("samples", "density", "both")
-_FRAMES = 60  # about as many, of all stages together
-_MOST_BETWEEN = 11
+_FRAMES = 60  # about this many frames for all stages together
+_MOST_BETWEEN = 11  # frames between two stages
 _RESOLUTION = 90
-_DPI = 80  # for files that fit a page
+_DPI = 80  # keeps the files small
 
 
 def animate_stages(
@@ -40,36 +41,36 @@ def animate_stages(
 ) -> FuncAnimation:
     """Films the points on their way from the base to the data.
 
-    A rotation turns them, all others move them straight: a shift slides, a coupling
-    shears. It slows down at each stage. A point keeps its colour, given by its place
-    in the base. The shading is the exact density of a stage, and fades on the way to
+    A rotation turns the points; all other bijectors move them along straight lines.
+    The film slows down at each stage. A point keeps its colour, given by its place in
+    the base. The shading is the exact density of a stage, which fades on the way to
     the next. With one coordinate each point stands at a fixed fraction of the exact
-    density's height, so that the points fill the area under the curve; with more than
-    two, only points are drawn.
+    density's height, so that the points fill the area under the curve. With more than
+    two coordinates only points are drawn.
 
     Args:
-      flow: of any event size.
-      context: `(context_size,)`, for a conditional flow: the one to draw it for.
-      n: number of points.
-      seed: of the base's draw.
+      flow: a Flow of any event size.
+      context: the context to draw a conditional flow for, `(context_size,)`.
+      n: the number of points.
+      seed: the seed of the points of the base.
       show: "samples", "density" or "both".
-      interval: milliseconds a frame.
-      between: frames between two stages; chosen by their number when None, for a film
-        of a few seconds.
-      share_limits: True keeps the limits still, wide enough for all stages; False
+      interval: milliseconds per frame.
+      between: the number of frames between two stages; None chooses it for a film of a
+        few seconds.
+      share_limits: True keeps the limits fixed, wide enough for all stages; False
         moves them from those of one stage to those of the next.
-      coordinates: the two to draw, of more than one.
-      ax: to draw on; new when None.
+      coordinates: the two coordinates to draw, if there are more than one.
+      ax: the Axes to draw on; None makes new ones.
 
     Returns:
-      A matplotlib animation: `.save("flow.gif", writer="pillow")`, or
-      `.save("flow.html")`, one page with a button and a slider; in a notebook
-      `IPython.display.HTML(film.to_jshtml())`.
+      A matplotlib animation. `.save("flow.gif", writer="pillow")` writes a GIF, and
+      `.save("flow.html")` a page with a button and a slider. In a notebook,
+      `IPython.display.HTML(film.to_jshtml())` shows it.
 
     Raises:
       TypeError: `flow` is not a Flow.
-      ValueError: an option is out of its range, `show` is "density" for other than two
-        coordinates, or a context is missing, not asked for, or of another shape.
+      ValueError: an option is out of range, `show` is "density" for other than two
+        coordinates, or a context is missing, not needed, or of another shape.
 
     Example:
       >>> import tfp_flows as tfpf
@@ -78,7 +79,7 @@ def animate_stages(
       >>> len(list(film.new_frame_seq()))  # from stage to stage in five
       16
     """
-    drawables.as_flow(flow)
+    arguments.as_flow(flow)
     checks.pick(show, _SHOW, "`show`")
     if show == "density" and flow.event_size != 2:
         raise ValueError(
@@ -88,7 +89,7 @@ def animate_stages(
     interval = checks.positive_int(interval, "interval")
     if between is not None:
         between = checks.size(between, "between")
-    coordinates = drawables.pick_coordinates(coordinates, flow.event_size)
+    coordinates = arguments.pick_coordinates(coordinates, flow.event_size)
     stages = flow.stages(n, seed=seed, context=context)
     if between is None:
         between = min(max(_FRAMES // len(stages), 1), _MOST_BETWEEN)
@@ -98,7 +99,7 @@ def animate_stages(
     if ax is None:
         ax = style.new_axes(None, 4.0, 4.4)
         ax.figure.set_dpi(_DPI)
-        # Out of the layout, which would move the axes from frame to frame.
+        # A constrained layout would move the axes from frame to frame.
         ax.set_position([0.15, 0.11, 0.81, 0.75])
     ax = style.new_axes(ax)
     colors = style.base_colors(np.asarray(stages[0].samples)[:, coordinates])
@@ -131,11 +132,11 @@ def animate_stages(
 
 
 class _Walk:
-    """What a film shows at a time: places, limits and the density's image.
+    """The places of points, the limits and the density's image at each time of a film.
 
     Args:
-      stages: of a flow, all of them.
-      coordinates: one or two to show.
+      stages: all stages of a flow.
+      coordinates: the one or two coordinates to draw.
       show: as for `animate_stages`.
       share_limits: whether all stages have the same limits.
     """
@@ -148,7 +149,7 @@ class _Walk:
         share_limits: bool,
     ) -> None:
         whole = [np.asarray(stage.samples, np.float64) for stage in stages]
-        # Infinite points would turn into NaN on the way, with a warning.
+        # Infinite points would become NaN between stages, with a warning.
         whole = [np.where(np.isfinite(cloud), cloud, np.nan) for cloud in whole]
         self._coordinates = coordinates
         self._last = whole[-1]
@@ -157,7 +158,7 @@ class _Walk:
             for stage, before, after in zip(stages[1:], whole, whole[1:], strict=False)
         ]
         clouds = [cloud[:, coordinates] for cloud in whole]
-        self._limits = panels.limits_of_each(clouds, share_limits)
+        self._limits = limits_of_each(clouds, share_limits)
         self._heights = self._images = None
         if whole[0].shape[1] == 1:
             self._heights, tops = _heights(stages, share_limits)
@@ -166,14 +167,14 @@ class _Walk:
                 for pair, top in zip(self._limits, tops, strict=True)
             ]
         elif whole[0].shape[1] == 2 and show != "samples":
-            grids = [panels.grid(pairs, _RESOLUTION) for pairs in self._limits]
+            grids = [grid(pairs, _RESOLUTION) for pairs in self._limits]
             # Column i of a grid is the point's coordinate coordinates[i].
-            grids = [grid[:, np.argsort(coordinates)] for grid in grids]
+            grids = [cells[:, np.argsort(coordinates)] for cells in grids]
             self._images = drawables.stage_densities(stages, grids)
             self._cmap = style.HEAT if show == "density" else style.SHADES
 
     def places(self, stage: int, t: float) -> np.ndarray:
-        """Returns where points are, `(n, 2)`, t of the way to the next stage."""
+        """Returns the points `(n, 2)` at a share t of the way to the next stage."""
         at_end = stage == len(self._paths)
         cloud = self._last if at_end else self._paths[stage](t)
         cloud = cloud[:, self._coordinates]
@@ -190,14 +191,14 @@ class _Walk:
         return (1 - t) * before + t * after
 
     def shade(self, ax: Axes) -> AxesImage | None:
-        """Draws the density of the first stage, where there is one to draw."""
+        """Draws the density of the first stage and returns its image, if it has one."""
         if self._images is None:
             return None
         first = self._images[0].reshape(_RESOLUTION, _RESOLUTION)
         return panels.shade(ax, first, self._limits[0], self._cmap)
 
     def put_shade(self, image: AxesImage, stage: int, strength: float) -> None:
-        """Shows the density of a stage, more or less faded."""
+        """Shows the density of a stage with an opacity of `strength`."""
         values = self._images[stage].reshape(_RESOLUTION, _RESOLUTION)
         image.set_norm(panels.MassNorm(values))
         image.set_data(np.ma.masked_invalid(values))
@@ -208,7 +209,7 @@ class _Walk:
 def _heights(
     stages: Sequence[Stage], share_limits: bool
 ) -> tuple[list[np.ndarray], list[float]]:
-    """Returns heights of points below the density's curve, and tops of the axes."""
+    """Returns heights of points below each density, and upper limits of the axes."""
     fraction = np.random.default_rng(0).uniform(size=len(stages[0].samples))
     densities = [
         drawables.exp_log_prob(lambda _, stage=stage: stage.log_prob, None)
@@ -221,7 +222,7 @@ def _heights(
 
 
 def _top(heights: np.ndarray) -> float:
-    """Returns a height that shows nearly all, also beside a pole."""
+    """Returns an upper limit that shows nearly all heights, even next to a pole."""
     finite = heights[np.isfinite(heights)]
     return 1.2 * float(np.quantile(finite, 0.95)) if len(finite) else 1.0
 
@@ -233,23 +234,23 @@ def animate_training(
     coordinates: tuple[int, int] = (0, 1),
     axes: Any = None,
 ) -> FuncAnimation:
-    """Films how the stages were learned, a panel a stage and a frame a record.
+    """Films how the stages were learned: a panel for each stage, a frame per record.
 
     A point keeps its colour, given by its place in the base.
 
     Args:
       pictures: a `callbacks.StagePictures` that was given to `fit`.
-      interval: milliseconds a frame.
-      coordinates: the two to draw, of more than one; one is drawn as a histogram.
-      axes: at least one Axes for each stage and one for the base; a new figure when
-        None.
+      interval: milliseconds per frame.
+      coordinates: the two coordinates to draw, if there are more than one. A single
+        coordinate is drawn as a histogram.
+      axes: one Axes for the base and one for each bijector; None makes a new figure.
 
     Returns:
       A matplotlib animation, as `animate_stages`.
 
     Raises:
       TypeError: `pictures` has no records.
-      ValueError: nothing was recorded yet, or an option is out of its range.
+      ValueError: `pictures` has no record yet, or an option is out of range.
 
     Example:
       >>> import tfp_flows as tfpf
@@ -273,16 +274,14 @@ def animate_training(
             "`pictures` must hold a record. Remedy: give it to `fit` as a callback."
         )
     width = records[0].samples[0].shape[1]
-    coordinates = drawables.pick_coordinates(coordinates, width)
+    coordinates = arguments.pick_coordinates(coordinates, width)
     count = len(records[0].samples)
     columns = columns_for(count)
     cells = style.new_grid(axes, math.ceil(count / columns), columns, 2.0, count)
     if axes is None:
         cells[0].figure.set_dpi(_DPI)
-    # The last record is what matters; its limits stay.
-    limits = [
-        panels.robust_limits(cloud[:, coordinates]) for cloud in records[-1].samples
-    ]
+    # The limits are those of the last record in all frames.
+    limits = [robust_limits(cloud[:, coordinates]) for cloud in records[-1].samples]
     colors = style.base_colors(records[0].samples[0][:, coordinates])
     drawn = []
     for ax, pairs, name in zip(cells, limits, records[0].names, strict=True):
@@ -293,7 +292,7 @@ def animate_training(
             drawn.append(panels.scatter(ax, np.zeros((len(colors), 2)), colors))
             panels.set_limits(ax, pairs)
         style.title(ax, name, 8)
-    told = cells[0].figure.suptitle(
+    caption = cells[0].figure.suptitle(
         " ", fontsize=10, color=style.INK, fontfamily=style.FONT
     )
 
@@ -305,12 +304,12 @@ def animate_training(
             if width > 1:
                 artist.set_offsets(cloud[:, coordinates])
                 continue
-            heights, edges = histogram(cloud[:, 0], pairs[0])
+            heights, edges = panels.histogram(cloud[:, 0], pairs[0])
             artist.set_data(heights, edges)
             ax.set_ylim(0.0, 1.1 * max(heights.max(), 1e-12))
         loss = "" if record.loss is None else f": {record.loss:.3f} nats"
-        told.set_text(f"epoch {record.epoch}{loss}")
-        return [*drawn, told]
+        caption.set_text(f"epoch {record.epoch}{loss}")
+        return [*drawn, caption]
 
     draw(0)
     return Film(

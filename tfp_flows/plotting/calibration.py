@@ -1,4 +1,4 @@
-"""Calibration: how data lie within a flow's own distribution."""
+"""Calibration: held-out rows compared with a flow's own distribution."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_calibration"]
 
-# The band holds all bins, or all quantiles, of a flow that fits with this chance.
+# The chance that all bins, or all quantiles, of a flow that fits lie in the band.
 _CHANCE = 0.95
 _BAND = "#dbe9f3"
 _SHARE, _NORMAL = "share of the flow below", "normal"
@@ -31,31 +31,33 @@ def plot_calibration(
     seed: int = 0,
     axes: Any = None,
 ) -> Figure:
-    """Draws where data lie in the flow's own distribution: histograms and quantiles.
+    """Draws the calibration of a flow: histograms and quantiles of held-out rows.
 
-    A column of panels for each of the worst coordinates at the base, for the radius,
-    and for log_prob. Above, the histogram of u, the share of the flow below each row:
-    flat for a flow that fits. Below, quantiles of the normal scores Φ⁻¹(u) against the
-    standard normal's: on the diagonal for a flow that fits. Shaded is where all of a
-    panel stays, with at least 95%, if the flow fits; what leaves it has another colour.
+    There is a column of two panels for each of the worst coordinates of the base, for
+    the radius, and for log_prob. The upper panel is the histogram of u, the share of
+    the flow below each row; for a flow that fits it is flat. The lower panel is the
+    quantiles of the normal scores Φ⁻¹(u) over those of the standard normal; for a flow
+    that fits they lie on the diagonal. If the flow fits, all of a panel stays within
+    the shaded band with a chance of at least 95%; bars and dots outside of the band
+    have another colour.
 
     Args:
       report: a FitReport of `tfp_flows.diagnostics.evaluate`; or a Flow or a fitted
         FlowDensity.
-      x_test: rows that the flow was not fitted to, `(n, event_size)`, n ≥ 50; None
-        with a report.
-      context: `(n, context_size)`, of these rows, for a conditional flow.
-      coordinates: how many of the coordinates to draw, the worst first.
-      seed: of what is drawn from the flow.
-      axes: twice as many Axes as there are columns, row by row; a new figure when None.
+      x_test: held-out rows, `(n, event_size)`, n ≥ 50; None with a FitReport.
+      context: the contexts of these rows, `(n, context_size)`, for a conditional flow.
+      coordinates: the number of coordinates to draw, the worst first.
+      seed: the seed of what is drawn from the flow.
+      axes: two rows of Axes, with a column for each of the above; None makes a new
+        figure.
 
     Returns:
       The figure that was drawn on.
 
     Raises:
       TypeError: `report` is none of these.
-      ValueError: rows that are missing or not asked for, or that
-        `diagnostics.calibrate` does not take; too few axes.
+      ValueError: rows are missing, not needed, or refused by `diagnostics.calibrate`;
+        or `axes` are too few.
 
     Example:
       >>> import numpy as np, tfp_flows as tfpf
@@ -81,14 +83,14 @@ def plot_calibration(
 def _calibrations(
     report: Any, x_test: Any, context: Any, seed: int
 ) -> Sequence["Calibration"]:
-    # Here only: it loads scikit-learn, which no other picture needs.
+    # It imports scikit-learn, which no other picture needs.
     from tfp_flows import diagnostics
 
     if not isinstance(report, diagnostics.FitReport):
         if x_test is None:
             raise ValueError(
-                "`x_test` must be given with a flow. Received: None. Remedy: rows that "
-                "the flow was not fitted to, or a FitReport of `diagnostics.evaluate`."
+                "`x_test` must be given with a flow. Received: None. Remedy: held-out "
+                "rows, or a FitReport of `diagnostics.evaluate`."
             )
         return diagnostics.calibrate(report, x_test, context=context, seed=seed)
     if x_test is not None or context is not None:
@@ -100,11 +102,11 @@ def _draw_histogram(ax: Axes, one: "Calibration") -> None:
     counts = one.histogram
     bins = len(counts)
     expected = one.n / bins
-    # Each bin may be out by its share of what all together may.
+    # Each bin gets an equal part of the chance that any leaves the band.
     rest = (1 - _CHANCE) / bins / 2
     if one.reference is None:
         spread = stats.binom(one.n, 1 / bins)
-    else:  # the edges are those of so many draws
+    else:  # the edges of the bins are random, too
         part = one.reference / bins
         spread = stats.betabinom(one.n, part, one.reference - part)
     low, high = spread.ppf([rest, 1 - rest])
@@ -136,7 +138,7 @@ def _draw_quantiles(ax: Axes, one: "Calibration") -> None:
     band = [stats.norm.ppf(np.clip(share, 1e-9, 1 - 1e-9)) for share in (low, high)]
     ax.fill_between(at, *band, color=_BAND, linewidth=0, zorder=0)
     ax.plot(at, at, color=style.MUTED, linewidth=0.8, zorder=1)
-    # What lies further out is drawn at the edge.
+    # Scores further out are drawn at the edge.
     scores = stats.norm.ppf(np.clip(one.quantiles, 2e-5, 1 - 2e-5))
     is_out = (one.quantiles < low) | (one.quantiles > high)
     colors = np.where(is_out, style.VERMILION, style.BLUE)

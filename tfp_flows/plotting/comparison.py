@@ -1,4 +1,4 @@
-"""Fits in different orders: how far each is behind, and the density it ended with."""
+"""The picture of an OrderComparison: the ranking and the density of each order."""
 
 import math
 from collections.abc import Sequence
@@ -8,13 +8,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tfp_flows.plotting import drawables, panels, style
+from tfp_flows.plotting import arguments, drawables, panels, style
 from tfp_flows.plotting.densities import plot_density
-from tfp_flows.plotting.stages import order_label
+from tfp_flows.plotting.limits import finite_rows, robust_limits
+from tfp_flows.plotting.titles import order_label
 
 _RESOLUTION = 120
 _SAMPLES = 2000
-_ERRORS = 2.0  # standard errors to each side that a bar reaches
+_ERRORS = 2.0  # standard errors that a bar reaches to each side
 
 
 def draw_comparison(
@@ -24,27 +25,27 @@ def draw_comparison(
     coordinates: tuple[int, int] = (0, 1),
     axes: Any = None,
 ) -> Figure:
-    """Draws an `OrderComparison`; see its `plot`."""
+    """Draws an `OrderComparison`; see `OrderComparison.plot`."""
     fits = comparison.fits
     event_size = fits[0].flow.event_size
-    coordinates = drawables.pick_coordinates(coordinates, event_size)
+    coordinates = arguments.pick_coordinates(coordinates, event_size)
     if fits[0].flow.context_size and context is None:
         raise ValueError(
-            "`context` must be given: a conditional flow has a density for each. "
-            f"Remedy: one row of {fits[0].flow.context_size} numbers."
+            "`context` must be given, as a conditional flow has a density for each. "
+            f"Received: None. Remedy: one row of {fits[0].flow.context_size} numbers."
         )
     ranking, *cells = _layout(axes, len(fits))
     _draw_ranking(ranking, fits)
 
     held_out = comparison.held_out
     x = held_out["x"] if isinstance(held_out, dict) else held_out
-    limits = panels.robust_limits(x[:, coordinates])
+    limits = robust_limits(x[:, coordinates])
     top = 0.0
     for ax, fit in zip(cells, fits, strict=True):
         given = fit.flow.distribution if context is None else fit.flow.given(context)
         if event_size > 2:
             cloud = drawables.of_distribution(given).sample(_SAMPLES, 0)[:, coordinates]
-            panels.scatter(ax, cloud[panels.finite_rows(cloud)], style.BLUE)
+            panels.scatter(ax, cloud[finite_rows(cloud)], style.BLUE)
             panels.set_limits(ax, limits)
         else:
             resolution = None if event_size == 1 else _RESOLUTION
@@ -52,19 +53,14 @@ def draw_comparison(
             style.label(ax)
         top = max(top, ax.get_ylim()[1])
         style.title(ax, f"{_short(fit.order)}\n{_nats(fit.mean)}", 8)
-    if event_size == 1:  # heights are to be compared
+    if event_size == 1:  # equal axes make the heights comparable
         for ax in cells:
             ax.set_ylim(0.0, top)
     figure = ranking.figure
     if axes is None and event_size > 2:
-        figure.set_figheight(figure.get_figheight() + 0.3)
-        figure.supxlabel(
-            f"samples: coordinates {coordinates[0]} and {coordinates[1]} "
-            f"of {event_size}",
-            fontsize=8,
-            color=style.INK,
-            fontfamily=style.FONT,
-        )
+        first, second = coordinates
+        text = f"samples: coordinates {first} and {second} of {event_size}"
+        style.note(figure, text, 0.3)
     return figure
 
 
@@ -87,7 +83,7 @@ def _layout(axes: Any, count: int) -> list[Axes]:
 
 
 def _draw_ranking(ax: Axes, fits: Any) -> None:
-    """Draws how far each order is behind the best, the best on top."""
+    """Draws the distance of each order from the best one, the best on top."""
     finite = [i for i, fit in enumerate(fits) if math.isfinite(fit.behind)]
     behind = np.array([fits[i].behind for i in finite])
     errors = np.array([fits[i].behind_error for i in finite])

@@ -1,4 +1,4 @@
-"""A density by itself, and a flow's samples beside the data."""
+"""A density, and samples of a flow beside the data."""
 
 from typing import Any
 
@@ -10,15 +10,20 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from tfp_flows._core import checks
-from tfp_flows.plotting import drawables, panels, style
+from tfp_flows.plotting import arguments, drawables, panels, style
+from tfp_flows.plotting.limits import (
+    Limits,
+    as_limits,
+    centers,
+    finite_rows,
+    grid,
+    robust_limits,
+)
 
 __all__ = ["plot_density", "plot_samples"]
 
-# Points that choose the limits.
-_SCOUTS = 2000
-
-# Natural logarithms below the highest value that `log=True` tells apart.
-_DEPTH = 12.0
+_SCOUTS = 2000  # samples that choose the limits
+_DEPTH = 12.0  # nats below the highest value that `log=True` shows
 
 
 def plot_density(
@@ -36,29 +41,28 @@ def plot_density(
 
     Args:
       density: a Flow, a tfd.Distribution, a density of `tfp_flows.densities`, or
-        anything with `log_prob`; of one or two coordinates.
-      data: `(n, event_size)`, drawn along: a histogram of unit area and a rug over a
-        line, points over a plane.
-      components: a mixture of one coordinate, such as that of `MixtureCDF`: each
-        component, times its weight, is drawn as a thin line. These add up to the
-        density where the base is uniform; another base bends their sum.
-      limits: (low, high), or one such pair for each coordinate; when None, those of
-        the data, else of samples.
-      resolution: grid points along each axis; 500 over a line, 200 over a plane, when
-        None.
-      log: True draws log_prob in nats, over a plane down to 12 below its highest
-        value.
-      seed: of the samples that choose the limits.
-      ax: to draw on; new when None.
+        anything with `log_prob`, of one or two coordinates.
+      data: the data, `(n, event_size)`: drawn as a histogram of unit area and a rug
+        over a line, and as points over a plane.
+      components: a mixture of one coordinate, such as that of `MixtureCDF`. Each
+        component times its weight is drawn as a thin line. They add up to the density
+        if the base is uniform.
+      limits: (low, high), or one such pair for each coordinate. None takes those of
+        the data, or else of samples.
+      resolution: the number of grid points along each axis. None takes 500 over a
+        line and 200 over a plane.
+      log: True draws log_prob in nats, down to 12 nats below its highest value.
+      seed: the seed of the samples that choose the limits.
+      ax: the Axes to draw on; None makes new ones.
 
     Returns:
       The Axes that were drawn on.
 
     Raises:
       TypeError: `density` has no `log_prob`, or `components` is not a mixture.
-      ValueError: a density of more than two coordinates; data of another width;
-        limits that are none, or None where nothing can choose them; `components`
-        over a plane.
+      ValueError: the density has more than two coordinates, the data have another
+        width, the limits are not valid, or missing for a density without data and
+        samples, or `components` are given over a plane.
 
     Example:
       >>> import tensorflow_probability as tfp
@@ -67,52 +71,54 @@ def plot_density(
       >>> round(float(heights.max()), 3)
       0.399
     """
-    target = drawables.as_target(density, limits)
+    drawable = drawables.as_drawable(density, limits)
     if data is not None:
-        data = drawables.as_data(data, density, target.event_size)
+        data = arguments.as_data(data, density, drawable.event_size)
     if components is not None:
-        components = _as_components(components, target.event_size)
+        components = _as_components(components, drawable.event_size)
     if limits is None:
-        limits = panels.robust_limits(_scouts(target, data, seed))
+        limits = robust_limits(_scouts(drawable, data, seed))
     else:
-        limits = panels.as_limits(limits, target.event_size)
+        limits = as_limits(limits, drawable.event_size)
     if resolution is not None:
         resolution = checks.positive_int(resolution, "resolution")
-    ax = style.new_axes(ax, 5.0 if target.event_size == 1 else 4.2, 4.0)
-    if target.event_size == 1:
-        _draw_line(ax, target, data, components, limits[0], resolution or 500, log)
+    ax = style.new_axes(ax, 5.0 if drawable.event_size == 1 else 4.2, 4.0)
+    if drawable.event_size == 1:
+        _draw_line(ax, drawable, data, components, limits[0], resolution or 500, log)
     else:
-        _draw_plane(ax, target, data, limits, resolution or 200, log)
+        _draw_plane(ax, drawable, data, limits, resolution or 200, log)
     return ax
 
 
-def _scouts(target: drawables.Target, data: np.ndarray | None, seed: int) -> np.ndarray:
+def _scouts(
+    drawable: drawables.Drawable, data: np.ndarray | None, seed: int
+) -> np.ndarray:
     if data is not None:
         return data
-    if target.sample is None:
+    if drawable.sample is None:
         raise ValueError(
             "`limits` must be given for a density without a `sample` method. "
             "Received: None."
         )
-    return target.sample(_SCOUTS, seed)
+    return drawable.sample(_SCOUTS, seed)
 
 
 def _draw_line(
     ax: Axes,
-    target: drawables.Target,
+    drawable: drawables.Drawable,
     data: np.ndarray | None,
     components: Any,
-    limits: panels.Limits,
+    limits: Limits,
     resolution: int,
     log: bool,
 ) -> None:
     scale = _log if log else np.asarray
-    x = panels.centers(limits, resolution)
-    density = target.density(x[:, None])
+    x = centers(limits, resolution)
+    density = drawable.density(x[:, None])
     fill = None if log else "#cfe3f1"
     top = panels.curve(ax, x, scale(density), style.BLUE, fill, "density")
     if data is not None:
-        heights, edges = histogram(data[:, 0], limits)
+        heights, edges = panels.histogram(data[:, 0], limits)
         look = {"color": style.MUTED, "linewidth": 1.0, "zorder": 2, "label": "data"}
         ax.stairs(scale(heights), edges, baseline=None if log else 0.0, **look)
         top = max(top, 1.05 * heights.max())
@@ -135,13 +141,13 @@ def _draw_line(
 
 def _draw_plane(
     ax: Axes,
-    target: drawables.Target,
+    drawable: drawables.Drawable,
     data: np.ndarray | None,
-    limits: list[panels.Limits],
+    limits: list[Limits],
     resolution: int,
     log: bool,
 ) -> None:
-    values = target.density(panels.grid(limits, resolution))
+    values = drawable.density(grid(limits, resolution))
     values = values.reshape(resolution, resolution)
     norm = None
     if log:
@@ -156,24 +162,14 @@ def _draw_plane(
 
 
 def _log(density: np.ndarray) -> np.ndarray:
-    """Returns the logarithm, NaN where the density is 0."""
+    """Returns the logarithm of a density; NaN where the density is 0."""
     return np.log(np.where(np.asarray(density) > 0, density, np.nan))
 
 
 def _highest(log_density: np.ndarray) -> float:
-    """Returns the largest log-density, or 0 where there is none."""
+    """Returns the largest finite log-density, or 0 if there is none."""
     highest = np.nanmax(log_density, initial=-np.inf)
     return highest if np.isfinite(highest) else 0.0
-
-
-def histogram(x: np.ndarray, limits: panels.Limits) -> tuple[np.ndarray, np.ndarray]:
-    """Returns heights and edges of a histogram between limits.
-
-    Heights are in density over all of `x`, so that points beyond the limits count.
-    """
-    bins = int(np.clip(2 * len(x) ** (1 / 3), 10, 80))
-    counts, edges = np.histogram(x, bins, limits)
-    return counts / (len(x) * np.diff(edges)), edges
 
 
 def _as_components(components: Any, event_size: int) -> Any:
@@ -216,24 +212,24 @@ def plot_samples(
     coordinates: tuple[int, int] = (0, 1),
     axes: Any = None,
 ) -> Figure:
-    """Draws the data beside samples of the flow, to the same limits.
+    """Draws the data beside samples of the flow, with the same limits.
 
     Args:
       flow: a Flow; a tfd.Distribution, such as `flow.given(context)` of a
         conditional one; or anything with `sample(n, seed=)` and `event_size`.
-      data: `(m, event_size)`; the samples stand alone when None.
-      n: number of samples.
-      seed: of the samples.
-      coordinates: the two to draw, of more than one; one coordinate is drawn as a
-        histogram of unit area.
-      axes: two Axes, or one without data; a new figure when None.
+      data: the data, `(m, event_size)`; None draws the samples alone.
+      n: the number of samples.
+      seed: the seed of the samples.
+      coordinates: the two coordinates to draw, if there are more than one. A single
+        coordinate is drawn as a histogram of unit area.
+      axes: two Axes, or one without data; None makes a new figure.
 
     Returns:
       The figure that was drawn on.
 
     Raises:
       TypeError: `flow` cannot be sampled, or the data are not numbers.
-      ValueError: data of another width, or coordinates that there are not.
+      ValueError: the data have another width, or coordinates do not exist.
 
     Example:
       >>> from tfp_flows import densities
@@ -243,26 +239,26 @@ def plot_samples(
       ['300 data points', '500 samples']
     """
     event_size, sample = drawables.as_sampler(flow)
-    coordinates = drawables.pick_coordinates(coordinates, event_size)
+    coordinates = arguments.pick_coordinates(coordinates, event_size)
     n = checks.positive_int(n, "n")
     clouds = []
     if data is not None:
-        points = drawables.as_data(data, flow, event_size)
+        points = arguments.as_data(data, flow, event_size)
         clouds.append((points, f"{len(points):,} data points", style.INK))
     samples = np.asarray(sample(n, seed=seed))
     clouds.append((samples, f"{n:,} samples", style.BLUE))
 
     clouds = [(cloud[:, coordinates], *look) for cloud, *look in clouds]
-    # The data choose what is shown; samples far off must not squash them.
-    limits = panels.robust_limits(clouds[0][0])
+    # The data choose the limits, so that distant samples cannot make them small.
+    limits = robust_limits(clouds[0][0])
     cells = style.new_grid(axes, 1, len(clouds), 3.4, len(clouds))
     for ax, (cloud, text, color) in zip(cells, clouds, strict=True):
-        finite = cloud[panels.finite_rows(cloud)]
+        finite = cloud[finite_rows(cloud)]
         if len(finite) < len(cloud):
             panels.remark(ax, f"{len(cloud) - len(finite):,} not finite")
         if event_size == 1:
             style.label(ax, "x", "density" if ax is cells[0] else "")
-            heights, edges = histogram(finite[:, 0], limits[0])
+            heights, edges = panels.histogram(finite[:, 0], limits[0])
             ax.stairs(heights, edges, fill=True, color=color, alpha=0.75, linewidth=0)
             ax.set_xlim(limits[0])
         else:

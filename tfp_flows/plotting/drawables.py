@@ -1,4 +1,4 @@
-"""What can be drawn, brought to one form: a width, exact densities, samples."""
+"""Drawables: anything with a density or samples, in one form, and exact densities."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -8,19 +8,19 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._core import checks
-from tfp_flows.flow.flow import Flow, Stage
+from tfp_flows.flow.flow import Stage
 
 
 @dataclasses.dataclass(frozen=True)
-class Target:
+class Drawable:
     """Anything with a density over points.
 
     Attributes:
-      event_size: number of coordinates.
-      density: from points `(n, event_size)` to exp(log_prob), `(n,)` float64; NaN
-        where there is none.
-      sample: from (n, seed) to `(n, event_size)`; None if it cannot be sampled.
+      event_size: the number of coordinates.
+      density: maps points `(n, event_size)` to exp(log_prob), `(n,)` float64; NaN
+        where it is not finite.
+      sample: maps (n, seed) to samples `(n, event_size)`; None if there is no such
+        method.
     """
 
     event_size: int
@@ -28,16 +28,18 @@ class Target:
     sample: Callable[[int, int], np.ndarray] | None
 
 
-def as_target(source: Any, limits: Any) -> Target:
-    """Returns the Target of a Flow, a tfd.Distribution or anything with `log_prob`.
+def as_drawable(source: Any, limits: Any) -> Drawable:
+    """Returns the Drawable of a Flow, a tfd.Distribution or anything with `log_prob`.
 
     Args:
-      source: what the user handed in.
-      limits: tell the event size where nothing else does.
+      source: the user's argument `density`.
+      limits: the user's limits, whose number gives the event size if the source does
+        not.
 
     Raises:
       TypeError: `source` has no `log_prob`.
-      ValueError: it is a batch of distributions, or not 1-d or 2-d.
+      ValueError: `source` is a batch of distributions, or not of one or two
+        coordinates.
     """
     if not callable(getattr(source, "log_prob", None)):
         raise TypeError(
@@ -45,33 +47,33 @@ def as_target(source: Any, limits: Any) -> Target:
             f"Received: {type(source).__name__}."
         )
     if isinstance(source, tfp.distributions.Distribution):
-        target = of_distribution(source)
+        drawable = of_distribution(source)
     else:
         event_size = getattr(source, "event_size", None)
         if event_size is None:
             event_size = 1 if limits is None else np.atleast_2d(limits).shape[0]
         sample = getattr(source, "sample", None)
-        target = Target(
+        drawable = Drawable(
             event_size,
             lambda x: exp_log_prob(source.log_prob, x),
             sample and (lambda n, seed: np.asarray(sample(n, seed=seed))),
         )
-    if target.event_size not in (1, 2):
+    if drawable.event_size not in (1, 2):
         raise ValueError(
             "`density` must be over 1 or 2 coordinates to be drawn. Received one over "
-            f"{target.event_size}. Remedy: plot_samples(flow, coordinates=(0, 1)) "
+            f"{drawable.event_size}. Remedy: plot_samples(flow, coordinates=(0, 1)) "
             "draws two of them."
         )
-    return target
+    return drawable
 
 
-def of_distribution(source: tfp.distributions.Distribution) -> Target:
-    """Returns the Target of one distribution, of any event size.
+def of_distribution(source: tfp.distributions.Distribution) -> Drawable:
+    """Returns the Drawable of one distribution, of any event size.
 
     Raises:
-      ValueError: it is a batch of distributions, or not over numbers or vectors.
+      ValueError: `source` is a batch, or its events are not numbers or vectors.
     """
-    # The shapes of joint distributions are nested, and have no rank.
+    # The shapes of joint distributions are nested and have no rank.
     ranks = [getattr(s, "rank", None) for s in (source.batch_shape, source.event_shape)]
     if ranks not in ([0, 0], [0, 1]):
         raise ValueError(
@@ -91,7 +93,7 @@ def of_distribution(source: tfp.distributions.Distribution) -> Target:
         draws = source.sample(n, seed=tf.constant([seed, 0], tf.int32))
         return np.reshape(draws, (n, event_size))
 
-    return Target(event_size, lambda x: exp_log_prob(log_prob, x), sample)
+    return Drawable(event_size, lambda x: exp_log_prob(log_prob, x), sample)
 
 
 def stage_densities(
@@ -99,12 +101,12 @@ def stage_densities(
 ) -> list[np.ndarray]:
     """Returns the exact density of each stage on its own grid, as `exp_log_prob`.
 
-    One walk from the last stage back to the base takes all grids along, so that each
-    bijector is called once: for so few points a call costs more than they do.
+    All grids go back to the base together, so that each bijector is called once: for
+    so few points the call itself takes most of the time.
 
     Args:
-      stages: of a flow, all of them.
-      grids: for each stage, `(m, event_size)`.
+      stages: all stages of a flow.
+      grids: the points of each stage, `(m, event_size)`.
     """
     dtype = stages[0].samples.dtype
 
@@ -124,7 +126,7 @@ def stage_densities(
 
 
 def exp_log_prob(log_prob: Callable, x: np.ndarray) -> np.ndarray:
-    """Returns exp(log_prob(x)) as float64, NaN where it is not a finite number.
+    """Returns exp(log_prob(x)) as float64, with NaN where it is not finite.
 
     Raises:
       ValueError: the distribution refuses points outside its support.
@@ -142,22 +144,15 @@ def exp_log_prob(log_prob: Callable, x: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(density), density, np.nan)
 
 
-def as_flow(flow: Any) -> Flow:
-    """Returns `flow`, or raises TypeError if it is none."""
-    if not isinstance(flow, Flow):
-        raise TypeError(f"`flow` must be a Flow. Received: {type(flow).__name__}.")
-    return flow
-
-
 def as_sampler(flow: Any) -> tuple[int, Callable[..., Any]]:
-    """Returns the event size and a function of (n, seed) that samples.
+    """Returns the event size and a function of n and seed that draws samples.
 
     Raises:
       TypeError: `flow` cannot be sampled.
     """
     if isinstance(flow, tfp.distributions.Distribution):
-        target = of_distribution(flow)
-        return target.event_size, target.sample
+        drawable = of_distribution(flow)
+        return drawable.event_size, drawable.sample
     event_size = getattr(flow, "event_size", None)
     sample = getattr(flow, "sample", None)
     if event_size is None or not callable(sample):
@@ -166,85 +161,3 @@ def as_sampler(flow: Any) -> tuple[int, Callable[..., Any]]:
             f"`sample(n, seed=)`. Received: {type(flow).__name__}."
         )
     return event_size, sample
-
-
-def pick_coordinates(coordinates: Any, event_size: int) -> list[int]:
-    """Returns the indices of the coordinates to draw: one, or two different ones.
-
-    Raises:
-      ValueError: they are not two different coordinates of the points.
-    """
-    if event_size == 1:
-        return [0]
-    picked = [int(i) for i in np.ravel(coordinates)]
-    valid = len(picked) == len(set(picked)) == 2
-    if not valid or not all(0 <= i < event_size for i in picked):
-        raise ValueError(
-            f"`coordinates` must be two different ones of 0..{event_size - 1}. "
-            f"Received: {coordinates!r}."
-        )
-    return picked
-
-
-def pick_stage(stage: Any, first: int, last: int) -> int:
-    """Returns the index of a stage, as in `flow.stages()`.
-
-    Raises:
-      ValueError: it is not one of first..last.
-    """
-    is_whole = isinstance(stage, (int, np.integer)) and not isinstance(stage, bool)
-    if not is_whole or not first <= stage <= last:
-        hint = " Stage 0 is the base, which no bijector made." if first else ""
-        raise ValueError(
-            f"`stage` must be one of {first}..{last}. Received: {stage!r}.{hint}"
-        )
-    return int(stage)
-
-
-def as_data(data: Any, flow: Any, event_size: int) -> np.ndarray:
-    """Returns the user's data as `(n, event_size)`, checked."""
-    dtype = flow.dtype if isinstance(flow, Flow) else None
-    points = checks.as_points(data, event_size, dtype=dtype, name="data")
-    return points.reshape(-1, event_size)
-
-
-def coordinate_names(data: Any, names: Any, event_size: int) -> list[str] | None:
-    """Returns what the coordinates are called: `names`, else a DataFrame's columns.
-
-    Returns:
-      A name for each, or None where nobody has named them.
-
-    Raises:
-      ValueError: `names` are not one for each coordinate.
-    """
-    if names is None:
-        columns = getattr(data, "columns", None)
-        if columns is None or len(columns) != event_size:
-            return None
-        return [str(column) for column in columns]
-    names = [names] if isinstance(names, str) else [str(name) for name in names]
-    if len(names) != event_size:
-        raise ValueError(
-            f"`names` must be {event_size}, one for each coordinate. "
-            f"Received {len(names)}: {names!r}."
-        )
-    return names
-
-
-def choose(coordinates: Any, event_size: int, most: int) -> list[int]:
-    """Returns the indices of the coordinates to draw: those asked for, else the first.
-
-    Raises:
-      ValueError: they are not different coordinates of the points, or too many.
-    """
-    most = min(event_size, most)
-    if coordinates is None:
-        return list(range(most))
-    picked = [int(i) for i in np.ravel(coordinates)]
-    known = all(0 <= i < event_size for i in picked)
-    if not known or not 1 <= len(picked) <= most or len(picked) > len(set(picked)):
-        raise ValueError(
-            f"`coordinates` must be 1 to {most} different ones of 0..{event_size - 1}. "
-            f"Received: {coordinates!r}."
-        )
-    return picked

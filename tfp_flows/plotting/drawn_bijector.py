@@ -1,4 +1,4 @@
-"""A bijector, of a Flow or by itself, as a map from one box of points to another."""
+"""What `plot_warp` and `plot_log_det` draw: a bijector, of a Flow or by itself."""
 
 import dataclasses
 from typing import Any
@@ -11,28 +11,27 @@ from tfp_flows._core import checks
 from tfp_flows._core.conditioning import bind, context_size_of
 from tfp_flows.flow import Flow
 from tfp_flows.flow.composition import infer_event_size, name_of
-from tfp_flows.plotting import drawables, panels
-from tfp_flows.plotting.stages import composed, stage_title
+from tfp_flows.plotting import arguments
+from tfp_flows.plotting.limits import Limits, as_limits, finite_rows, robust_limits
+from tfp_flows.plotting.titles import composed, stage_title
 
 tfb = tfp.bijectors
 
-# Points of the base, or of the box, that choose the limits.
-_SCOUTS = 2000
-
-_BOX = (-3.0, 3.0)  # of the input of a bijector by itself
+_SCOUTS = 2000  # input points that choose the limits
+_BOX = (-3.0, 3.0)  # the limits of the input of a bijector by itself
 
 
 @dataclasses.dataclass(frozen=True)
-class Map:
-    """What is drawn: a bijector, and where its input is.
+class DrawnBijector:
+    """A bijector that is drawn, and where its input lies.
 
     Attributes:
-      bijector: with its context bound.
-      dtype: of its input.
-      event_size: of its input.
-      inputs: `(n, event_size)`, points that choose the limits.
-      titles: of the input's and of the output's panel.
-      axis_names: of the input and of the output.
+      bijector: the bijector, with its context bound.
+      dtype: the dtype of its input.
+      event_size: the event size of its input.
+      inputs: input points that choose the limits, `(n, event_size)`.
+      titles: the titles of the panels of the input and of the output.
+      axis_names: the names of the input and of the output.
     """
 
     bijector: tfb.Bijector
@@ -43,7 +42,7 @@ class Map:
     axis_names: tuple[str, str]
 
     def forward(self, z: np.ndarray) -> np.ndarray:
-        """Returns the points' images, float64; NaN where there are none."""
+        """Returns the images of points, float64; NaN where they are not finite."""
         x = np.asarray(self.bijector.forward(tf.constant(z, self.dtype)), np.float64)
         return np.where(np.isfinite(x), x, np.nan)
 
@@ -55,12 +54,14 @@ class Map:
         return np.where(np.isfinite(values), values, np.nan)
 
 
-def as_map(flow: Any, stage: int | None, context: Any, limits: Any, seed: int) -> Map:
-    """Returns what is to be drawn of a Flow or of a bijector.
+def as_drawn_bijector(
+    flow: Any, stage: int | None, context: Any, limits: Any, seed: int
+) -> DrawnBijector:
+    """Returns the part of a Flow, or the bijector, that is to be drawn.
 
     Raises:
-      TypeError: `flow` is neither.
-      ValueError: `stage` is out of its range, or not asked for.
+      TypeError: `flow` is neither a Flow nor a bijector.
+      ValueError: `stage` is out of range, or given with a bijector by itself.
     """
     if isinstance(flow, tfb.Bijector):
         if stage is not None:
@@ -74,7 +75,7 @@ def as_map(flow: Any, stage: int | None, context: Any, limits: Any, seed: int) -
         )
     count = len(flow.bijectors)
     if stage is not None:
-        stage = drawables.pick_stage(stage, 1, count)
+        stage = arguments.pick_stage(stage, 1, count)
     stages = flow.stages(_SCOUTS, seed=seed, context=context)
     start, end = (0, count) if stage is None else (stage - 1, stage)
     before = stage_title(stages[start], range(start))
@@ -87,7 +88,7 @@ def as_map(flow: Any, stage: int | None, context: Any, limits: Any, seed: int) -
     else:
         bijector = stages[stage].bijector
         after = stage_title(stages[end], range(end))
-    return Map(
+    return DrawnBijector(
         bijector,
         stages[0].samples.dtype,
         flow.event_size,
@@ -107,16 +108,16 @@ def _bound(bijector: tfb.Bijector, context: Any) -> tfb.Bijector:
     return bind(bijector, context)
 
 
-def _of_bijector(bijector: tfb.Bijector, limits: Any) -> Map:
+def _of_bijector(bijector: tfb.Bijector, limits: Any) -> DrawnBijector:
     try:
         event_size = infer_event_size(None, None, [bijector])
-    except ValueError:  # nothing tells
+    except ValueError:  # the bijector accepts any event size
         pairs = 2 if limits is None else len(np.atleast_2d(limits))
         event_size = max(pairs, 2)
-    box = np.array(panels.as_limits(_BOX if limits is None else limits, event_size))
+    box = np.array(as_limits(_BOX if limits is None else limits, event_size))
     uniform = np.random.default_rng(0).uniform(size=(_SCOUTS, event_size))
     dtype = bijector.dtype if isinstance(bijector.dtype, tf.DType) else tf.float32
-    return Map(
+    return DrawnBijector(
         bijector,
         dtype,
         event_size,
@@ -126,17 +127,17 @@ def _of_bijector(bijector: tfb.Bijector, limits: Any) -> Map:
     )
 
 
-def input_limits(picture: Map, limits: Any) -> list[panels.Limits]:
-    """Returns the user's limits of the input, or those of its points."""
+def input_limits(picture: DrawnBijector, limits: Any) -> list[Limits]:
+    """Returns the user's limits of the input, or else robust ones of its points."""
     if limits is not None:
-        return panels.as_limits(limits, picture.event_size)
-    return panels.robust_limits(picture.inputs)
+        return as_limits(limits, picture.event_size)
+    return robust_limits(picture.inputs)
 
 
-def middle_of(picture: Map, box: list[panels.Limits], at: Any) -> np.ndarray:
-    """Returns the point at which coordinates that are not drawn are held."""
+def middle_of(picture: DrawnBijector, box: list[Limits], at: Any) -> np.ndarray:
+    """Returns the point `at` which the coordinates that are not drawn are held."""
     if at is None:
-        finite = picture.inputs[panels.finite_rows(picture.inputs)]
+        finite = picture.inputs[finite_rows(picture.inputs)]
         return np.median(finite, 0) if len(finite) else np.mean(box, 1)
     at = checks.as_points(at, picture.event_size, dtype=np.float64, name="at")
     if at.ndim != 1:
@@ -148,9 +149,9 @@ def middle_of(picture: Map, box: list[panels.Limits], at: Any) -> np.ndarray:
 
 
 def scouts_of(
-    picture: Map, picked: list[int], plane: list[panels.Limits], middle: np.ndarray
+    picture: DrawnBijector, picked: list[int], plane: list[Limits], middle: np.ndarray
 ) -> np.ndarray:
-    """Returns the inputs brought to the plane that is drawn, and into its limits."""
+    """Returns the inputs moved into the plane that is drawn and into its limits."""
     low, high = np.transpose(plane)
     points = np.tile(middle, (len(picture.inputs), 1))
     points[:, picked] = np.clip(picture.inputs[:, picked], low, high)

@@ -1,4 +1,4 @@
-"""Film: an animation that saves itself as one small page, too."""
+"""Film: an animation that also saves itself as one small page."""
 
 import base64
 import io
@@ -72,7 +72,7 @@ $player</body>
 
 
 class Film(FuncAnimation):
-    """An animation that may be thrown away unseen; matplotlib's warns of that."""
+    """An animation that plays on a page of its own, and may be discarded unseen."""
 
     def __init__(
         self,
@@ -90,10 +90,16 @@ class Film(FuncAnimation):
         self.interval, self.repeat_delay = interval, repeat_delay
 
     def __del__(self) -> None:
-        pass
+        """Does nothing; matplotlib warns of animations that were never shown."""
 
     def save(self, filename: Any, *args: Any, **kwargs: Any) -> None:
-        """Saves as matplotlib's; as one page that needs nothing else for ".html"."""
+        """Saves to a file; ".html" becomes one page that needs no other files.
+
+        Args:
+          filename: the path of the file.
+          *args, **kwargs: as for `matplotlib.animation.Animation.save`; not used for
+            ".html".
+        """
         path = Path(filename)
         if path.suffix.lower() != ".html":
             super().save(filename, *args, **kwargs)
@@ -108,13 +114,14 @@ class Film(FuncAnimation):
         embed_frames: bool = True,
         default_mode: str | None = None,
     ) -> str:
-        """Returns a player: HTML with all frames in it, a button and a slider.
+        """Returns a player as HTML: all frames, a button and a slider.
 
-        Unlike matplotlib's it loads nothing from elsewhere, and its frames are small.
+        Unlike matplotlib's player it loads nothing else, and its frames are small.
 
         Args:
-          fps: frames a second; from `interval` when None.
-          embed_frames, default_mode: not read; always embedded, and repeated.
+          fps: frames per second; None takes them from `interval`.
+          embed_frames, default_mode: ignored. Frames are always embedded, and the
+            film is always repeated.
         """
         interval = self.interval if fps is None else 1000 / fps
         canvas = FigureCanvasAgg(self.figure)

@@ -1,4 +1,4 @@
-"""Points that are images, as one sheet."""
+"""Points that are images, side by side on one sheet."""
 
 import math
 from collections.abc import Sequence
@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
 from tfp_flows._core import checks
-from tfp_flows.plotting import drawables, panels, style
+from tfp_flows.plotting import drawables, style
+from tfp_flows.plotting.limits import Limits, as_limits
 
 __all__ = ["plot_images"]
 
-_LEAST_SIDE = 32  # of an image on the sheet, in its pixels
+_LEAST_SIDE = 32  # the least size of an image on the sheet, in pixels
 _GAP = to_rgb("#dbe6ee")
 
 
@@ -30,24 +31,24 @@ def plot_images(
     """Draws points as images, side by side on one sheet, all in one scale of grey.
 
     Args:
-      flow_or_array: a Flow or anything else that `plot_samples` takes, of which
-        samples are drawn; or images, `(m, H·W)` or `(m, *shape)`, of which the first
-        are drawn. Pixels lie row by row.
+      flow_or_array: a Flow, or anything else that `plot_samples` takes, whose samples
+        are drawn; or images, `(m, H·W)` or `(m, *shape)`, of which the first `n` are
+        drawn. Pixels are in row-major order.
       shape: (H, W), or (H, W, 3) for red, green and blue.
-      n: number of images.
-      columns: images in a row; a nearly square sheet when None.
-      limits: the values that are black and white; when None, those between which all
-        but one pixel in two hundred lie. Values beyond are black or white, and what is
-        not finite is orange.
-      seed: of the samples.
-      ax: to draw on; new when None.
+      n: the number of images.
+      columns: the number of images in a row; None makes a nearly square sheet.
+      limits: the values drawn black and white. None takes those between which 99.5% of
+        the pixels lie. Values beyond are black or white, and values that are not
+        finite are orange.
+      seed: the seed of the samples.
+      ax: the Axes to draw on; None makes new ones.
 
     Returns:
       The Axes that were drawn on.
 
     Raises:
-      TypeError: `flow_or_array` is neither, or holds something other than numbers.
-      ValueError: `shape` is not that of the points, or an option is out of its range.
+      TypeError: `flow_or_array` can neither be sampled nor holds numbers.
+      ValueError: `shape` is not that of the points, or an option is out of range.
 
     Example:
       >>> import numpy as np
@@ -61,13 +62,13 @@ def plot_images(
     count = len(images)
     if columns is not None:
         columns = checks.positive_int(columns, "columns")
-    # Of nearly square sheets, in pixels.
+    # This many columns make the sheet nearly square in pixels.
     columns = columns or math.ceil(math.sqrt(count * shape[0] / shape[1]))
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    low, high = _limits_of(images) if limits is None else panels.as_limits(limits, 1)[0]
+    low, high = _limits_of(images) if limits is None else as_limits(limits, 1)[0]
 
-    # Pixels are drawn larger where they are few, so that gaps may be narrow.
+    # Small images are enlarged, so that the gaps between them can be narrow.
     scale = math.ceil(_LEAST_SIDE / max(shape[:2]))
     size = np.multiply(shape[:2], scale)
     gap = math.ceil(0.06 * size.max())
@@ -129,7 +130,7 @@ def _as_images(
     return points.reshape(-1, *shape), text
 
 
-def _limits_of(images: np.ndarray) -> panels.Limits:
+def _limits_of(images: np.ndarray) -> Limits:
     finite = images[np.isfinite(images)]
     if not finite.size:
         return 0.0, 1.0

@@ -1,4 +1,4 @@
-"""A flow of one coordinate: its base, its map and its density."""
+"""A flow of one coordinate: its base, its function and its density."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from tfp_flows.bijectors import MixtureCDF
 from tfp_flows.flow import Flow
 from tfp_flows.plotting import drawables, panels, style
 from tfp_flows.plotting.densities import plot_density
+from tfp_flows.plotting.limits import centers, finite_rows
 from tfp_flows.plotting.transformation import draw_map, points_of_line
 
 __all__ = ["plot_line"]
@@ -26,30 +27,30 @@ def plot_line(
     seed: int = 0,
     axes: Any = None,
 ) -> Figure:
-    """Draws a flow of one coordinate: the base, the map, and the density it learned.
+    """Draws a flow of one coordinate in three panels.
 
-    Three panels. The base's density, over a rug of points from it. The curve
-    z = f⁻¹(x), with thin lines along the deciles: between two of them lies a tenth of
-    either density. The flow's density, with the data's histogram and rug; where the
-    last bijector is `Invert(MixtureCDF(…))`, with each component of its mixture times
-    its weight, which add up to the density if the base is uniform.
+    The first panel is the base's density over a rug of points from it. The second is
+    the curve z = f⁻¹(x) with thin lines at the deciles: a tenth of either density lies
+    between two neighbours. The third is the flow's density with the histogram and rug
+    of the data. If the last bijector is `Invert(MixtureCDF(…))`, it also shows each
+    component of the mixture times its weight; these add up to the density if the base
+    is uniform.
 
     Args:
-      flow: of one coordinate.
-      data: `(m, 1)`; only the flow's own density when None.
-      context: `(context_size,)`, for a conditional flow: the one to draw it for.
-      n: number of points of the base.
-      seed: of these points.
-      axes: three Axes; a new figure when None.
+      flow: a Flow of one coordinate.
+      data: the data, `(m, 1)`; None draws the flow's density alone.
+      context: the context to draw a conditional flow for, `(context_size,)`.
+      n: the number of points of the base.
+      seed: the seed of these points.
+      axes: three Axes; None makes a new figure.
 
     Returns:
       The figure that was drawn on.
 
     Raises:
       TypeError: `flow` is not a Flow.
-      ValueError: the flow has more than one coordinate, data of another width, `axes`
-        that are too few, or a context that is missing, not asked for, or of another
-        shape.
+      ValueError: the flow or the data have more than one coordinate, `axes` are too
+        few, or a context is missing, not needed, or of another shape.
 
     Example:
       >>> import tfp_flows as tfpf
@@ -61,12 +62,12 @@ def plot_line(
     line = points_of_line("plot_line", flow, data, context, n, seed)
     base, curve, density = style.new_grid(axes, 1, 3, 3.4, 3)
 
-    z_grid = panels.centers(line.z_limits, _RESOLUTION)
+    z_grid = centers(line.z_limits, _RESOLUTION)
     height = drawables.exp_log_prob(
         line.base.distribution.log_prob, z_grid[:, None].astype(flow.dtype)
     )
     top = panels.curve(base, z_grid, height, style.VERMILION, "#f8dccb")
-    panels.rug(base, line.z[panels.finite_rows(line.z), 0])
+    panels.rug(base, line.z[finite_rows(line.z), 0])
     base.set_xlim(line.z_limits)
     base.set_ylim(0.0, top)
     style.label(base, "z, base", "density")
@@ -88,7 +89,7 @@ def plot_line(
 
 
 def _mixture(bijector: Any) -> tfp.distributions.MixtureSameFamily | None:
-    """Returns the mixture that the last bijector ends in, if it is one."""
+    """Returns the mixture of the last bijector, or None if it has none."""
     is_mixture = isinstance(bijector, Invert) and isinstance(
         bijector.bijector, MixtureCDF
     )

@@ -1,4 +1,4 @@
-"""Figures as parts of a page, in its own colours, light or dark."""
+"""Figures as parts of an HTML page, in the colours of the page, light or dark."""
 
 import base64
 import html
@@ -22,13 +22,13 @@ _COLORS = {
 
 
 def as_svg(figure: Figure, name: str, caption: str, *, wide: bool = False) -> str:
-    """Returns a figure that follows the page's colours.
+    """Returns a figure as SVG that follows the colours of the page.
 
     Args:
-      figure: of lines and text.
-      name: of the figure, different from that of any other in the page.
-      caption: which is also its text alternative.
-      wide: whether it takes the width of the page.
+      figure: a figure of lines and text.
+      name: a name that no other figure of the page has.
+      caption: the caption, which is also the text alternative.
+      wide: whether the figure takes the full width of the page.
     """
     file = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
@@ -36,27 +36,27 @@ def as_svg(figure: Figure, name: str, caption: str, *, wide: bool = False) -> st
     text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # Names within a page must differ from figure to figure.
+    # Identifiers must be unique within a page.
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", text)
     for color, variable in _COLORS.items():
         text = re.sub(rf"{color}\b", variable, text, flags=re.IGNORECASE)
-    text = text.replace("<svg", f'<svg role="img" aria-label="{_said(caption)}"', 1)
+    text = text.replace("<svg", f'<svg role="img" aria-label="{_quoted(caption)}"', 1)
     return _figure(text, caption, wide)
 
 
 def as_image(figure: Figure, caption: str, *, wide: bool = False) -> str:
-    """Returns a figure as it is, for those of many points."""
+    """Returns a figure as a PNG image, for figures of many points."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
     data = base64.b64encode(file.getvalue()).decode("ascii")
     return _figure(
-        f'<img alt="{_said(caption)}" src="data:image/png;base64,{data}">',
+        f'<img alt="{_quoted(caption)}" src="data:image/png;base64,{data}">',
         caption,
         wide,
     )
 
 
-def _said(caption: str) -> str:
+def _quoted(caption: str) -> str:
     return html.escape(caption, quote=True)
 
 

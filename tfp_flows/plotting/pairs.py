@@ -1,4 +1,4 @@
-"""Many coordinates: pairs of them, and each by itself, data against samples."""
+"""Many coordinates of data and samples: in pairs, and each by itself."""
 
 import math
 from typing import Any
@@ -9,20 +9,20 @@ from matplotlib.figure import Figure
 
 from tfp_flows._core import checks
 from tfp_flows._core.statistics import median_and_spread
-from tfp_flows.plotting import drawables, panels, style
-from tfp_flows.plotting.densities import histogram
+from tfp_flows.plotting import arguments, drawables, panels, style
+from tfp_flows.plotting.limits import Limits, finite_rows, robust_limits
 
 __all__ = ["plot_marginals", "plot_pairs"]
 
 _LONGEST_NAME = 20
-_MOST_PAIRED = 6  # coordinates of a pair plot
-_MOST_HISTOGRAMS = 12  # beyond, a coordinate is two bars
-_MOST_BARS = 128
-_BARS_A_ROW = 32
+_MOST_PAIRED = 6  # coordinates in `plot_pairs`
+_MOST_HISTOGRAMS = 12  # coordinates with a histogram each; more get bands
+_MOST_BANDS = 128
+_BANDS_PER_ROW = 32
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
-# Of the middle nine tenths and of the middle half.
+# Colours of the middle nine tenths and of the middle half.
 _GREYS, _BLUES = ("#c9c9c9", "#7d7d7d"), ("#a9d0ea", style.BLUE)
 
 
@@ -38,28 +38,29 @@ def plot_pairs(
 ) -> Figure:
     """Draws each pair of coordinates: data below the diagonal, samples above it.
 
-    Panels that mirror each other in the diagonal should look mirrored. On the diagonal
-    stand histograms of unit area: data grey, samples a blue line. Without data the
-    samples stand below, and nothing above.
+    If the flow fits, two panels that are mirror images of each other in the diagonal
+    look mirrored. The diagonal has histograms of unit area: grey for data, a blue line
+    for samples. Without data, samples are drawn below the diagonal only.
 
     Args:
       flow: a Flow; a tfd.Distribution, such as `flow.given(context)` of a
         conditional one; or anything with `sample(n, seed=)` and `event_size`.
-      data: `(m, event_size)`; at most `n` of the points are drawn, and the histograms
+      data: the data, `(m, event_size)`. At most `n` points are drawn; the histograms
         count all.
-      names: of all coordinates; those of a DataFrame's columns when None.
-      coordinates: at most six, of which all pairs are drawn; the first when None.
-      n: number of samples.
-      seed: of the samples.
-      axes: k × k Axes for k coordinates; a new figure when None.
+      names: the names of all coordinates; None takes a DataFrame's columns.
+      coordinates: at most six coordinates, whose pairs are drawn; None takes the
+        first ones.
+      n: the number of samples.
+      seed: the seed of the samples.
+      axes: k × k Axes for k coordinates; None makes a new figure.
 
     Returns:
       The figure that was drawn on.
 
     Raises:
       TypeError: `flow` cannot be sampled, or the data are not numbers.
-      ValueError: data of another width, coordinates that there are not, or names that
-        are too many or too few.
+      ValueError: the data have another width, coordinates do not exist, or there is
+        not one name for each coordinate.
 
     Example:
       >>> import tensorflow_probability as tfp
@@ -70,11 +71,11 @@ def plot_pairs(
     """
     event_size, sample = drawables.as_sampler(flow)
     labels = _labels(data, names, event_size)
-    picked = drawables.choose(coordinates, event_size, _MOST_PAIRED)
+    picked = arguments.choose(coordinates, event_size, _MOST_PAIRED)
     samples, points = _clouds(flow, event_size, sample, data, n, seed)
     samples = samples[:, picked]
     points = None if points is None else points[:, picked]
-    limits = panels.robust_limits(samples if points is None else points)
+    limits = robust_limits(samples if points is None else points)
     k = len(picked)
     panel = max(1.7, 4.0 / k)
     cells = np.array(style.new_grid(axes, k, k, panel, k * k), object).reshape(k, k)
@@ -123,19 +124,21 @@ def plot_marginals(
 ) -> Figure:
     """Draws the marginal of every coordinate, of the data and of samples.
 
-    Up to 12 coordinates: a histogram each, data grey and samples a blue line, over two
-    bands: the middle nine tenths light, the middle half dark, the median white.
+    Up to 12 coordinates get a histogram each, grey for data and a blue line for
+    samples, above a band for each: light in the middle nine tenths, dark in the middle
+    half, and white at the median.
 
-    More: two such bands for each coordinate, upright, data left and samples right, in
-    one scale: from the data's median, in spreads of the data (a standard deviation, as
-    the middle half tells it).
+    More coordinates get two upright bands each, data left and samples right, in one
+    scale: the distance from the data's median in spreads of the data. The spread is
+    the distance between the quartiles divided by 1.349, which for a normal
+    distribution is the standard deviation.
 
     Args:
       flow, data, names, seed: as for `plot_pairs`.
-      coordinates: at most 128; the first when None.
-      n: number of samples.
-      axes: one Axes for each coordinate, up to 12; for more, one for each 32 of them.
-        A new figure when None.
+      coordinates: at most 128 coordinates; None takes the first ones.
+      n: the number of samples.
+      axes: one Axes for each of up to 12 coordinates, or else one for each 32 of them;
+        None makes a new figure.
 
     Returns:
       The figure that was drawn on.
@@ -152,7 +155,7 @@ def plot_marginals(
     """
     event_size, sample = drawables.as_sampler(flow)
     named = _names(data, names, event_size)
-    picked = drawables.choose(coordinates, event_size, _MOST_BARS)
+    picked = arguments.choose(coordinates, event_size, _MOST_BANDS)
     samples, points = _clouds(flow, event_size, sample, data, n, seed)
     samples = samples[:, picked]
     points = None if points is None else points[:, picked]
@@ -162,7 +165,7 @@ def plot_marginals(
         columns = min(count, 4)
         rows, panel = math.ceil(count / columns), max(2.2, 4.0 / columns)
         cells = style.new_grid(axes, rows, columns, panel, count)
-        limits = panels.robust_limits(samples if points is None else points)
+        limits = robust_limits(samples if points is None else points)
         for i, ax in enumerate(cells):
             top = _draw_histograms(ax, samples[:, i], points, i, limits[i])
             _draw_lying_bands(ax, samples[:, i], points, i, top)
@@ -170,8 +173,8 @@ def plot_marginals(
             style.label(ax, labels[picked[i]], size=8)
     else:
         labels = named or [str(i) for i in range(event_size)]
-        rows = math.ceil(count / _BARS_A_ROW)
-        cells = _bar_rows(axes, rows)
+        rows = math.ceil(count / _BANDS_PER_ROW)
+        cells = _band_rows(axes, rows)
         _draw_standing_bands(cells, samples, points, [labels[i] for i in picked])
     if axes is None:
         figure = cells[0].figure
@@ -187,8 +190,8 @@ def _labels(data: Any, names: Any, event_size: int) -> list[str]:
 
 
 def _names(data: Any, names: Any, event_size: int) -> list[str] | None:
-    """Returns what the user calls the coordinates, long names shortened, or None."""
-    names = drawables.coordinate_names(data, names, event_size)
+    """Returns the user's names of the coordinates, shortened, or None."""
+    names = arguments.coordinate_names(data, names, event_size)
     return names and [
         name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
         for name in names
@@ -198,15 +201,15 @@ def _names(data: Any, names: Any, event_size: int) -> list[str] | None:
 def _clouds(
     flow: Any, event_size: int, sample: Any, data: Any, n: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns the finite samples and the data, in a random order if there are any."""
+    """Returns the finite samples, and the data in random order if there are any."""
     n = checks.positive_int(n, "n")
     points = None
     if data is not None:
-        points = np.asarray(drawables.as_data(data, flow, event_size), np.float64)
-        # The first of a sorted table would not stand for all.
+        points = np.asarray(arguments.as_data(data, flow, event_size), np.float64)
+        # The table may be sorted, and only its first rows are drawn.
         points = np.random.default_rng(seed).permutation(points)
     samples = np.asarray(sample(n, seed=seed), np.float64).reshape(n, event_size)
-    samples = samples[panels.finite_rows(samples)]
+    samples = samples[finite_rows(samples)]
     if not len(samples):
         raise ValueError(
             f"`flow` must have finite samples. Received none among {n:,}. Remedy: "
@@ -220,15 +223,15 @@ def _draw_histograms(
     samples: np.ndarray,
     points: np.ndarray | None,
     i: int,
-    limits: panels.Limits,
+    limits: Limits,
 ) -> float:
     """Draws both histograms of one coordinate and returns the top of the axes."""
     tops = []
     if points is not None:
-        heights, edges = histogram(points[:, i], limits)
+        heights, edges = panels.histogram(points[:, i], limits)
         ax.stairs(heights, edges, fill=True, color=_GREYS[0], label="data", zorder=1)
         tops.append(heights.max())
-    heights, edges = histogram(samples, limits)
+    heights, edges = panels.histogram(samples, limits)
     ax.stairs(
         heights, edges, color=style.BLUE, linewidth=1.2, label="samples", zorder=2
     )
@@ -243,7 +246,7 @@ def _draw_histograms(
 def _draw_lying_bands(
     ax: Axes, samples: np.ndarray, points: np.ndarray | None, i: int, top: float
 ) -> None:
-    """Draws the quantiles under the histograms."""
+    """Draws bands of quantiles below the histograms."""
     bands = [(samples, _BLUES)]
     if points is not None:
         bands.insert(0, (points[:, i], _GREYS))
@@ -256,7 +259,7 @@ def _draw_lying_bands(
     ax.set_ylim(-0.1 * top * (len(bands) + 0.6), top)
 
 
-def _bar_rows(axes: Any, rows: int) -> list[Axes]:
+def _band_rows(axes: Any, rows: int) -> list[Axes]:
     if axes is not None:
         return style.new_grid(axes, rows, 1, 0.0, rows)
     figure = style.new_figure(9.0, 2.1 * rows + 0.4)
@@ -275,13 +278,13 @@ def _draw_standing_bands(
         for values, *_ in bands
     ]
     low, high = all_quantiles[0].min(), all_quantiles[0].max()
-    margin = 0.35 * (high - low)  # samples far off must not squash the data
+    margin = 0.35 * (high - low)  # distant samples do not make the data small
     low = max(min(low, all_quantiles[-1].min()), low - margin) - 0.1
     high = min(max(high, all_quantiles[-1].max()), high + margin) + 0.1
     width = 0.8 / len(bands)
-    a_row = math.ceil(len(labels) / len(cells))
+    per_row = math.ceil(len(labels) / len(cells))
     for row, ax in enumerate(cells):
-        which = slice(row * a_row, (row + 1) * a_row)
+        which = slice(row * per_row, (row + 1) * per_row)
         at = np.arange(len(labels[which]))
         for b, (q, (_, colors, text)) in enumerate(
             zip(all_quantiles, bands, strict=True)
@@ -292,7 +295,7 @@ def _draw_standing_bands(
                 x, q[3] - q[1], 0.9 * width, q[1], color=colors[1], label=text, zorder=2
             )
             ax.hlines(q[2], x - 0.45 * width, x + 0.45 * width, color="white", zorder=3)
-        ax.set_xlim(-0.6, a_row - 0.4)
+        ax.set_xlim(-0.6, per_row - 0.4)
         ax.set_ylim(low, high)
         ax.axhline(0.0, color=style.MUTED, linewidth=0.6, zorder=1)
         is_long = max(map(len, labels)) > 3
@@ -301,7 +304,7 @@ def _draw_standing_bands(
 
 
 def _units(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns median and spread of each coordinate; the spread of a constant is 1."""
+    """Returns the median and spread of each coordinate; a constant has spread 1."""
     middle, spread = median_and_spread(x)
     spread = np.where(spread > 0, spread, x.std(0))
     return middle, np.where(spread > 0, spread, 1.0)
@@ -314,7 +317,7 @@ def _counts(samples: np.ndarray, points: np.ndarray | None) -> list[str]:
 
 
 def _explain(figure: Figure, text: str, count: int, event_size: int) -> None:
-    """Writes which colour is what, and how many coordinates are left out."""
+    """Writes what the colours mean, and how many coordinates are left out."""
     look = {"fontsize": 8, "color": style.INK, "fontfamily": style.FONT}
     lines = text.count("\n") + 1 + (count < event_size)
     figure.set_figheight(figure.get_figheight() + 0.2 * lines)

@@ -1,6 +1,6 @@
-"""The parts of a picture: limits, exact densities as shading or curve, points."""
+"""The parts of a panel: densities as shading or curves, points, histograms, notes."""
 
-from collections.abc import Sequence
+import math
 from typing import Any
 
 import numpy as np
@@ -10,70 +10,11 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.image import AxesImage
 
 from tfp_flows.plotting import style
-
-Limits = tuple[float, float]
-
-# Axes whose ranges differ less than this are drawn to one scale.
-_EQUAL_WITHIN = 3.0
-
-
-def finite_rows(x: np.ndarray) -> np.ndarray:
-    """Returns which rows hold finite numbers only, `(n,)`."""
-    return np.isfinite(x).all(-1)
-
-
-def robust_limits(x: np.ndarray) -> list[Limits]:
-    """Returns limits that show nearly all of the points, one pair a coordinate.
-
-    Args:
-      x: `(n, d)`; rows that are not finite are left out.
-
-    Returns:
-      The range of the middle 99%, with a margin; of the same width for both
-      coordinates where these are of similar size.
-    """
-    x = np.asarray(x, np.float64)
-    x = x[finite_rows(x)]
-    if not len(x):
-        return [(-1.0, 1.0)] * x.shape[1]
-    # A quantile between two samples must not borrow from the outlier.
-    low = np.quantile(x, 0.005, axis=0, method="higher")
-    high = np.quantile(x, 0.995, axis=0, method="lower")
-    middle, half = low / 2 + high / 2, 0.58 * (high - low)
-    half = np.maximum(half, 1e-3 * np.maximum(np.abs(middle), 1e-3))
-    if half.max() <= _EQUAL_WITHIN * half.min():
-        half = np.full_like(half, half.max())
-    return [(m - h, m + h) for m, h in zip(middle.tolist(), half.tolist(), strict=True)]
-
-
-def limits_of_each(clouds: Sequence[np.ndarray], share: bool) -> list[list[Limits]]:
-    """Returns the robust limits of each cloud, or of all together for each."""
-    if share:
-        return [robust_limits(np.concatenate(clouds))] * len(clouds)
-    return [robust_limits(cloud) for cloud in clouds]
-
-
-def as_limits(limits: Any, event_size: int) -> list[Limits]:
-    """Returns the user's `limits` as one (low, high) for each coordinate.
-
-    Raises:
-      ValueError: they are not.
-    """
-    try:
-        pairs = np.asarray(limits, np.float64)
-        pairs = np.broadcast_to(pairs, (event_size, 2))
-    except (TypeError, ValueError):
-        pairs = np.full((1, 2), np.nan)
-    if not np.isfinite(pairs).all() or not (pairs[:, 0] < pairs[:, 1]).all():
-        raise ValueError(
-            "`limits` must be (low, high) with low < high, or one such pair for each "
-            f"of {event_size} coordinates. Received: {limits!r}."
-        )
-    return [(low, high) for low, high in pairs.tolist()]
+from tfp_flows.plotting.limits import Limits, centers, finite_rows
 
 
 def set_limits(ax: Axes, limits: list[Limits]) -> None:
-    """Sets the limits of a 2-d panel, to one scale where both ranges are equal."""
+    """Sets the limits of a 2-d panel; equal ranges are drawn to one scale."""
     ax.set_xlim(limits[0])
     ax.set_ylim(limits[1])
     spans = [high - low for low, high in limits]
@@ -83,18 +24,13 @@ def set_limits(ax: Axes, limits: list[Limits]) -> None:
         ax.set_box_aspect(1)
 
 
-def centers(limits: Limits, count: int) -> np.ndarray:
-    """Returns the middles of `count` equal cells between the limits."""
-    low, high = limits
-    return low + (np.arange(count) + 0.5) * (high - low) / count
-
-
 class MassNorm(Normalize):
-    """Turns a density into the share of the mass that lies where it is lower.
+    """Maps a density to the share of the mass that lies where the density is lower.
 
-    0 at no density, 1 at the peak, and even in between for any density: a pole or a
-    thin ridge does not fade everything else. For a Gaussian in the plane this is the
-    density divided by its peak.
+    The share is 0 where the density is 0, and 1 at the peak. Shares spread evenly
+    between these for any density, so that a pole or a thin ridge does not make
+    everything else pale. For a Gaussian in the plane the share is the density divided
+    by its peak.
     """
 
     def __init__(self, density: np.ndarray) -> None:
@@ -104,7 +40,7 @@ class MassNorm(Normalize):
         super().__init__(0.0, self._levels[-1] if len(mass) else 1.0)
 
     def __call__(self, value: Any, clip: bool | None = None) -> np.ma.MaskedArray:
-        """Returns the shares, in [0, 1], masked where `value` is."""
+        """Returns the shares, in [0, 1], with the mask of `value`."""
         value = np.ma.asarray(value)
         at = np.searchsorted(self._levels, value.filled(0.0), "right")
         shares = np.concatenate([[0.0], self._mass])[at]
@@ -112,25 +48,16 @@ class MassNorm(Normalize):
 
 
 def readable_peak(density: np.ndarray) -> float:
-    """Returns the density above which lies only a twentieth of the mass.
+    """Returns the density that only a twentieth of the mass exceeds.
 
-    Where a density is smooth this is nearly its peak; a pole or a thin ridge must not
-    fade everything else.
+    For a smooth density this is nearly the peak. A pole or a thin ridge does not
+    change it.
     """
     values = np.sort(density[np.isfinite(density)])[::-1]
     mass = np.cumsum(values)
     if not len(mass) or not 0 < mass[-1] < np.inf:
         return 1.0
     return float(values[np.searchsorted(mass, 0.05 * mass[-1])])
-
-
-def grid(limits: list[Limits], resolution: int) -> np.ndarray:
-    """Returns the middles of cells between limits, `(resolution**d, d)`.
-
-    The last coordinate changes slowest, as rows of an image do.
-    """
-    x = np.meshgrid(*(centers(pair, resolution) for pair in limits))
-    return np.stack(x, -1).reshape(-1, len(limits))
 
 
 def shade(
@@ -140,7 +67,7 @@ def shade(
     cmap: Colormap,
     norm: Normalize | None = None,
 ) -> AxesImage:
-    """Draws a density, or with a `norm` other values, over a plane; NaN stays blank."""
+    """Draws a density over a plane, or other values with a `norm`; NaN stays blank."""
     return ax.imshow(
         np.ma.masked_invalid(values),
         origin="lower",
@@ -149,7 +76,7 @@ def shade(
         cmap=cmap,
         norm=norm or MassNorm(values),
         interpolation="bilinear",
-        interpolation_stage="rgba",  # a blank cell must not eat its neighbours
+        interpolation_stage="rgba",  # a blank cell does not blank its neighbours
         zorder=0,
     )
 
@@ -157,7 +84,7 @@ def shade(
 def scatter(
     ax: Axes, x: np.ndarray, color: Any, size: float | None = None
 ) -> PathCollection:
-    """Draws points `(n, 2)`: smaller the more there are. Leaves the limits alone."""
+    """Draws points `(n, 2)`, the smaller the more there are, and keeps the limits."""
     size = size or float(np.clip(5000 / max(len(x), 1), 1.0, 12.0))
     return ax.scatter(
         x[:, 0],
@@ -179,7 +106,7 @@ def curve(
     fill: str | None = "#d9d9d9",
     label: str | None = None,
 ) -> float:
-    """Draws a density over a line and returns the height that shows it well."""
+    """Draws a density over a line and returns a good upper limit for its axis."""
     ax.plot(x, density, color=color, linewidth=1.2, zorder=3, label=label)
     if fill:
         ax.fill_between(x, 0, density, color=fill, linewidth=0, zorder=1)
@@ -196,7 +123,7 @@ def rug(ax: Axes, x: np.ndarray, color: str = style.INK) -> LineCollection:
         0.03,
         transform=ax.get_xaxis_transform(),
         color=color,
-        alpha=float(np.clip(150 / max(len(x), 1), 0.05, 0.7)),  # many run together
+        alpha=float(np.clip(150 / max(len(x), 1), 0.05, 0.7)),  # many lines overlap
         linewidth=0.6,
         rasterized=True,
         zorder=3.5,
@@ -218,3 +145,63 @@ def remark(ax: Axes, text: str) -> None:
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         zorder=4,
     )
+
+
+def histogram(x: np.ndarray, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the heights and edges of a histogram between limits.
+
+    The area is the share of all points that lies between the limits.
+    """
+    bins = int(np.clip(2 * len(x) ** (1 / 3), 10, 80))
+    counts, edges = np.histogram(x, bins, limits)
+    return counts / (len(x) * np.diff(edges)), edges
+
+
+def draw_plane(
+    ax: Axes,
+    cloud: np.ndarray,
+    colors: np.ndarray | None,
+    density: np.ndarray | None,
+    limits: list[Limits],
+) -> None:
+    """Draws a stage over a plane: its density and its points, if they are given."""
+    if density is not None:
+        cmap = style.HEAT if colors is None else style.SHADES
+        side = math.isqrt(len(density))
+        shade(ax, density.reshape(side, side), limits, cmap)
+    if colors is not None:
+        finite = finite_rows(cloud)
+        scatter(ax, cloud[finite], colors[finite])
+    set_limits(ax, limits)
+
+
+def draw_line(
+    ax: Axes,
+    cloud: np.ndarray,
+    colors: np.ndarray | None,
+    density: np.ndarray | None,
+    limits: list[Limits],
+) -> None:
+    """Draws a stage over a line: its density and its points, if they are given."""
+    bottom, top = 0.0, 1.0
+    if density is not None:
+        top = curve(ax, centers(limits[0], len(density)), density)
+    if colors is not None:
+        finite = finite_rows(cloud)
+        bottom = -0.14 * top
+        ax.scatter(
+            cloud[finite, 0],
+            np.full(finite.sum(), bottom / 2),
+            s=60,
+            marker="|",
+            c=colors[finite],
+            linewidths=0.6,
+            alpha=0.8,
+            rasterized=True,
+            zorder=2,
+        )
+    ax.set_xlim(limits[0])
+    ax.set_ylim(bottom, top)
+    heights = [] if density is None else [y for y in ax.get_yticks() if 0 <= y <= top]
+    ax.set_yticks(heights)
+    ax.set_box_aspect(0.8)

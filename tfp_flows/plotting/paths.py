@@ -1,4 +1,4 @@
-"""How points move from one stage to the next in a film."""
+"""The paths of points from one stage to the next in a film."""
 
 from collections.abc import Callable
 
@@ -14,14 +14,14 @@ Path = Callable[[float], np.ndarray]
 def path(
     bijector: tfp.bijectors.Bijector, before: np.ndarray, after: np.ndarray
 ) -> Path:
-    """Returns the way of points, from 0 before the bijector to 1 after it.
+    """Returns the path of points: where they are at t from 0, before, to 1, after.
 
-    A rotation turns them. All others move them straight, which is what they do: a
-    shift slides them, a scaling stretches, a coupling shears.
+    A rotation turns the points. All other bijectors move them along straight lines:
+    a shift slides them, a scaling stretches them, a coupling shears them.
 
     Args:
-      bijector: that leads from one to the other.
-      before, after: points `(n, d)`, float64.
+      bijector: the bijector between the two stages.
+      before, after: points `(n, d)` before and after it, float64.
     """
     inner = bijector
     while isinstance(inner, tfp.bijectors.Invert):
@@ -32,10 +32,10 @@ def path(
 
 
 def _turning(bijector: tfp.bijectors.Bijector, before: np.ndarray) -> Path:
-    """Returns x Rᵗ for a rotation y = x R: a share of the angle in each plane."""
+    """Returns t ↦ x Rᵗ for a rotation y = x R, which turns by t times each angle."""
     eye = np.eye(before.shape[1], dtype=bijector.dtype.as_numpy_dtype)
     rotation = np.asarray(bijector.forward(eye), np.float64)
-    # Rotations are normal matrices: these factors are unitary and diagonal.
+    # A rotation is a normal matrix, whose Schur form is diagonal.
     triangle, basis = scipy.linalg.schur(rotation, output="complex")
     angles = np.angle(np.diag(triangle))
     inside = before @ basis

@@ -1,4 +1,4 @@
-"""One stage, large, with its marginals."""
+"""One stage in a large panel, with histograms of its coordinates."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 
 from tfp_flows._core import checks
 from tfp_flows.flow import Flow
-from tfp_flows.plotting import drawables, panels, style
-from tfp_flows.plotting.densities import histogram
-from tfp_flows.plotting.stages import draw_line, draw_plane, stage_title
+from tfp_flows.plotting import arguments, drawables, panels, style
+from tfp_flows.plotting.limits import Limits, finite_rows, grid, robust_limits
+from tfp_flows.plotting.titles import stage_title
 
 __all__ = ["plot_stage"]
 
@@ -27,32 +27,34 @@ def plot_stage(
     resolution: int = 250,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draws what the base has become at one stage, with a histogram of each coordinate.
+    """Draws samples and the density of one stage, with a histogram of each coordinate.
 
-    As a panel of `plot_stages`, but larger: the exact density as shading, and points
-    that keep the colour of their place in the base. Above and to the right stand
-    histograms of the points' two coordinates, to the same limits. One coordinate is a
-    curve above its points, and has no margins; of more than two, two are drawn,
-    without shading, as marginal densities have no closed form.
+    The panel is a larger one of `plot_stages`: the exact density is shading, and points
+    keep the colour of their place in the base. Histograms of both coordinates stand
+    above and to the right, with the same limits. With one coordinate the density is a
+    curve above the points, and there are no histograms. With more than two, two
+    coordinates are drawn without shading, as marginal densities have no closed form.
 
     Args:
-      flow: of any event size.
-      stage: 0 is the base, k what the k-th bijector made, as in `flow.stages()`.
-      context: `(context_size,)`, for a conditional flow: the one to draw it for.
-      n: number of points.
-      seed: of the base's draw.
-      coordinates: the two to draw, of more than one.
-      resolution: grid points along each axis of a 2-d density.
-      ax: to draw on; new when None. The margins are drawn on child axes outside of
-        it, `ax.child_axes`: above, then right.
+      flow: a Flow of any event size.
+      stage: 0 for the base, k for the output of the k-th bijector, as in
+        `flow.stages()`.
+      context: the context to draw a conditional flow for, `(context_size,)`.
+      n: the number of points.
+      seed: the seed of the points of the base.
+      coordinates: the two coordinates to draw, if there are more than one.
+      resolution: the number of grid points along each axis of a density in two
+        coordinates.
+      ax: the Axes to draw on; None makes new ones. The histograms are drawn outside of
+        them on `ax.child_axes`: above, then right.
 
     Returns:
       The Axes of the stage.
 
     Raises:
       TypeError: `flow` is not a Flow.
-      ValueError: an option is out of its range, or a context is missing, not asked
-        for, or of another shape.
+      ValueError: an option is out of range, or a context is missing, not needed, or of
+        another shape.
 
     Example:
       >>> import tfp_flows as tfpf
@@ -63,26 +65,26 @@ def plot_stage(
       >>> ax.get_title()
       'f₂∘f₁(z)\\nScale'
     """
-    drawables.as_flow(flow)
-    stage = drawables.pick_stage(stage, 0, len(flow.bijectors))
-    coordinates = drawables.pick_coordinates(coordinates, flow.event_size)
+    arguments.as_flow(flow)
+    stage = arguments.pick_stage(stage, 0, len(flow.bijectors))
+    coordinates = arguments.pick_coordinates(coordinates, flow.event_size)
     resolution = checks.positive_int(resolution, "resolution")
     stages = flow.stages(n, seed=seed, context=context)
     start, cloud = (
         np.asarray(stages[k].samples, np.float64)[:, coordinates] for k in (0, stage)
     )
-    limits = panels.robust_limits(cloud)
+    limits = robust_limits(cloud)
     density = None
     if flow.event_size <= 2:
         is_line = flow.event_size == 1
-        grid = panels.grid(limits, _LINE_RESOLUTION if is_line else resolution)
-        places = grid[:, np.argsort(coordinates)].astype(flow.dtype)
+        cells = grid(limits, _LINE_RESOLUTION if is_line else resolution)
+        places = cells[:, np.argsort(coordinates)].astype(flow.dtype)
         density = drawables.exp_log_prob(stages[stage].distribution.log_prob, places)
     ax = style.new_axes(ax, 5.4, 5.4 if len(coordinates) == 2 else 4.4)
     colors = style.base_colors(start)
-    draw = draw_line if len(coordinates) == 1 else draw_plane
+    draw = panels.draw_line if len(coordinates) == 1 else panels.draw_plane
     draw(ax, cloud, colors, density, limits)
-    finite = cloud[panels.finite_rows(cloud)]
+    finite = cloud[finite_rows(cloud)]
     if len(finite) < len(cloud):
         panels.remark(ax, f"{len(cloud) - len(finite):,} of {n:,} not finite")
     if len(coordinates) == 1:
@@ -93,11 +95,11 @@ def plot_stage(
         style.label(ax, *(f"coordinate {i} of {flow.event_size}" for i in coordinates))
     _draw_margins(ax, finite, limits)
     style.title(ax, stage_title(stages[stage], range(stage)), 10)
-    ax.title.set_position((0.5, 1.2))  # above the margin
+    ax.title.set_position((0.5, 1.2))  # above the histogram
     return ax
 
 
-def _draw_margins(ax: Axes, points: np.ndarray, limits: list[panels.Limits]) -> None:
+def _draw_margins(ax: Axes, points: np.ndarray, limits: list[Limits]) -> None:
     above = ax.inset_axes([0, 1.02, 1, 0.16], sharex=ax)
     right = ax.inset_axes([1.02, 0, 0.16, 1], sharey=ax)
     sides = ((above, "vertical"), (right, "horizontal"))
@@ -105,7 +107,7 @@ def _draw_margins(ax: Axes, points: np.ndarray, limits: list[panels.Limits]) -> 
         margin.axis("off")
         if not len(points):
             continue
-        heights, edges = histogram(points[:, i], limits[i])
+        heights, edges = panels.histogram(points[:, i], limits[i])
         look = {"orientation": orientation, "color": "#cfe3f1", "zorder": 1}
         margin.stairs(heights, edges, fill=True, **look)
         look = {"orientation": orientation, "color": style.BLUE, "zorder": 2}

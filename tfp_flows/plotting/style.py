@@ -1,4 +1,4 @@
-"""How every picture looks: passed to each artist, never set globally."""
+"""The look of all pictures; it is passed to each artist and never set globally."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,21 +12,21 @@ from matplotlib.ticker import MaxNLocator
 INK = "#2b2b2b"
 MUTED = "#8a8a8a"
 
-# Okabe and Ito (2008): told apart with every kind of colour vision.
+# By Okabe and Ito (2008): distinguishable with every kind of colour vision.
 BLUE, VERMILION = "#0072b2", "#d55e00"
 
-# Ships with matplotlib and has ∘, ⋯ and the subscripts, which the user's may lack.
+# Ships with matplotlib and has ∘, ⋯ and subscripts, which other fonts may lack.
 FONT = "DejaVu Sans"
 
 
 def _shades() -> ListedColormap:
-    """Returns greys, none so dark that points on it could not be told apart."""
+    """Returns greys, none so dark that points on it could not be seen."""
     grey = 1.0 - 0.45 * np.linspace(0.0, 1.0, 256) ** 0.7
     return ListedColormap(np.stack([grey] * 3, -1), "tfpf_shades")
 
 
 def _heat() -> LinearSegmentedColormap:
-    """Returns white to dark violet; its lightness falls evenly, as magma's."""
+    """Returns colours from white to dark violet, evenly darker, as magma."""
     stops = [
         "#ffffff",
         "#fde3bf",
@@ -40,25 +40,25 @@ def _heat() -> LinearSegmentedColormap:
 
 
 def _diverging() -> LinearSegmentedColormap:
-    """Returns dark blue over white to dark orange, which everybody tells apart."""
+    """Returns dark blue over white to dark orange, for every kind of colour vision."""
     stops = ["#00305a", BLUE, "#8fc3e3", "#ffffff", "#f6b48f", VERMILION, "#6b2c00"]
     return LinearSegmentedColormap.from_list("tfpf_diverging", stops)
 
 
 SHADES, HEAT, DIVERGING = _shades(), _heat(), _diverging()
 
-# Corners of the map from a base position to a colour: blue to yellow across, dark to
-# light upwards, which every kind of colour vision keeps apart.
+# The colours of the corners of the base: blue to yellow across, dark to light upwards,
+# which every kind of colour vision distinguishes.
 _CORNERS = np.array(
     [[[0.05, 0.12, 0.45], [0.60, 0.08, 0.12]], [[0.20, 0.70, 0.95], [0.98, 0.78, 0.10]]]
 )
 
 
 def base_colors(z: np.ndarray) -> np.ndarray:
-    """Returns a colour for each point of the base, by the ranks of its coordinates.
+    """Returns a colour for each point of the base by the ranks of its coordinates.
 
     Args:
-      z: `(n, 1)` or `(n, 2)`.
+      z: points of the base, `(n, 1)` or `(n, 2)`.
 
     Returns:
       RGB colours, `(n, 3)`. Ranks spread the colours evenly for any base.
@@ -68,7 +68,7 @@ def base_colors(z: np.ndarray) -> np.ndarray:
     v = ranks[:, 1:] if z.shape[1] == 2 else u
     low = (1 - u) * _CORNERS[0, 0] + u * _CORNERS[0, 1]
     high = (1 - u) * _CORNERS[1, 0] + u * _CORNERS[1, 1]
-    if z.shape[1] == 1:  # along the diagonal through a middle that is not grey
+    if z.shape[1] == 1:  # the diagonal itself would be grey in the middle
         middle = np.array([0.25, 0.62, 0.55])
         low, high = _CORNERS[0, 0], _CORNERS[1, 1]
         return np.where(
@@ -80,12 +80,12 @@ def base_colors(z: np.ndarray) -> np.ndarray:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Returns a figure of this size in inches that pyplot does not know about."""
+    """Returns a figure of this size in inches, unknown to pyplot."""
     return Figure((width, height), dpi=120, layout="constrained", facecolor="white")
 
 
 def new_axes(ax: Axes | None, width: float = 5.0, height: float = 4.0) -> Axes:
-    """Returns `ax` as it is, or fresh axes on a figure of their own.
+    """Returns `ax` itself, or axes on a new figure if it is None.
 
     Raises:
       TypeError: `ax` is not matplotlib axes.
@@ -104,9 +104,9 @@ def new_grid(
 
     Args:
       axes: None, one Axes, or any nesting of at least `count` of them.
-      rows, columns: of the new figure; places beyond `count` stay empty.
-      panel: width of a panel in inches.
-      count: how many are drawn on.
+      rows, columns: the shape of the new figure; places beyond `count` stay empty.
+      panel: the width of a panel in inches.
+      count: the number of panels.
 
     Raises:
       TypeError: `axes` holds something else.
@@ -132,7 +132,7 @@ def new_grid(
 
 
 def dress(ax: Axes, ticks: int = 4) -> Axes:
-    """Returns `ax` with light lines and few ticks."""
+    """Gives `ax` light lines and few ticks, and returns it."""
     ax.set_facecolor("white")
     for side, spine in ax.spines.items():
         spine.set_visible(side in ("left", "bottom"))
@@ -147,29 +147,35 @@ def dress(ax: Axes, ticks: int = 4) -> Axes:
 
 
 def title(ax: Axes, text: str, size: float = 9) -> None:
-    """Writes above the axes."""
+    """Writes a title above the axes."""
     ax.set_title(text, fontsize=size, color=INK, fontfamily=FONT, fontweight="normal")
 
 
 def label(ax: Axes, x: str = "", y: str = "", size: float = 9) -> None:
-    """Writes along the axes."""
+    """Writes the names of both axes."""
     look = {"fontsize": size, "color": INK, "fontfamily": FONT}
     ax.set_xlabel(x, **look)
     ax.set_ylabel(y, **look)
 
 
+def note(figure: Figure, text: str, height: float = 0.4) -> None:
+    """Writes below all axes, and makes the figure higher by so many inches."""
+    figure.set_figheight(figure.get_figheight() + height)
+    figure.supxlabel(text, fontsize=8, color=INK, fontfamily=FONT)
+
+
 def legend(ax: Axes) -> None:
-    """Explains the labelled artists inside the axes."""
+    """Draws a legend of the labelled artists inside the axes."""
     font = {"family": FONT, "size": 8}
     ax.legend(frameon=False, prop=font, labelcolor=INK, handlelength=1.4)
 
 
 def label_lines(ax: Axes, labels: Iterable[tuple[float, str, str]]) -> None:
-    """Writes at the right end of lines, moved apart where they would overlap.
+    """Writes labels at the right ends of lines, moved apart if they would overlap.
 
     Args:
-      ax: with its final limits.
-      labels: of `(y, text, color)`.
+      ax: axes with their final limits.
+      labels: tuples `(y, text, color)`.
     """
     low, high = ax.get_ylim()
     inches = ax.get_window_extent().height / ax.figure.dpi

@@ -1,4 +1,4 @@
-"""How a fit went: the loss by epoch."""
+"""The loss of every epoch of a fit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,22 +15,24 @@ __all__ = ["plot_history"]
 def plot_history(
     history: Any, *, entropy: float | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draws the loss of every epoch, in nats, and that of the validation data.
+    """Draws the loss of every epoch in nats, and that of the validation data.
 
-    The limits leave out the first epochs where these would squash the rest.
+    The limits leave out the first epochs if their loss is so high that the others
+    would look flat.
 
     Args:
-      history: what `fit` returned, or a dict with "loss" and, perhaps, "val_loss".
-      entropy: of the true density, in nats, if it is known: no density has a lower
-        loss on average. Drawn dashed.
-      ax: to draw on; new when None.
+      history: the result of `fit`, or a dict with "loss" and optionally "val_loss".
+      entropy: the entropy of the true density in nats, if it is known. No density has
+        a lower loss on average. It is drawn dashed.
+      ax: the Axes to draw on; None makes new ones.
 
     Returns:
       The Axes that were drawn on.
 
     Raises:
-      TypeError: `history` is neither.
-      ValueError: it has no "loss", or no epoch; or `entropy` is not a finite number.
+      TypeError: `history` is neither a History nor a dict.
+      ValueError: `history` has no "loss", or no epoch; or `entropy` is not a finite
+        number.
 
     Example:
       >>> history = {"loss": [3.0, 2.1, 1.8], "val_loss": [2.9, 2.2, 2.0]}
@@ -47,7 +49,7 @@ def plot_history(
         lines.items(), (style.BLUE, style.VERMILION), strict=False
     ):
         epochs = np.arange(1, len(values) + 1)
-        marker = "o" if len(values) == 1 else None  # one epoch makes no line
+        marker = "o" if len(values) == 1 else None  # a single epoch would make no line
         ax.plot(epochs, values, color=color, linewidth=1.4, marker=marker, label=name)
         finite = values[np.isfinite(values)]
         if len(finite):
@@ -84,7 +86,7 @@ def _lines_of(history: Any) -> dict[str, np.ndarray]:
 
 
 def _limits(lines: dict[str, np.ndarray], entropy: float | None) -> tuple[float, float]:
-    """Returns limits that show all, or all but the first epochs if these tower."""
+    """Returns limits that show all epochs, or all but first ones of very high loss."""
     finite = [values[np.isfinite(values)] for values in lines.values()]
     finite = [values for values in finite if len(values)]
     if not finite:

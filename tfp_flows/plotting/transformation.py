@@ -1,4 +1,4 @@
-"""The map between the data and the base, for one coordinate."""
+"""The function between data and base of a flow of one coordinate."""
 
 from typing import Any, NamedTuple
 
@@ -8,14 +8,14 @@ import tensorflow_probability as tfp
 from matplotlib.axes import Axes
 
 from tfp_flows.flow.flow import Flow, Stage
-from tfp_flows.plotting import drawables, panels, style
-from tfp_flows.plotting.densities import histogram
+from tfp_flows.plotting import arguments, drawables, panels, style
+from tfp_flows.plotting.limits import Limits, centers, robust_limits
 
 __all__ = ["plot_transformation"]
 
 _RESOLUTION = 500
 
-# Beyond any limits, which may change after the lines are drawn.
+# A coordinate beyond any limits, also those set after the lines are drawn.
 _FAR = 1e9
 
 
@@ -28,28 +28,28 @@ def plot_transformation(
     seed: int = 0,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draws the learned map from x to the base's z, with both densities along it.
+    """Draws the function from x to the base's z, with both densities at its sides.
 
-    The curve is z = f⁻¹(x). Above it stand the flow's density and the data's
-    histogram and rug; to its right the base's density. Thin lines follow the deciles
-    of the base: between two of them lies a tenth of either density.
+    The curve is z = f⁻¹(x). Above it stand the flow's density and the histogram and
+    rug of the data; to its right stands the base's density. Thin lines mark the
+    deciles of the base: a tenth of either density lies between two neighbours.
 
     Args:
-      flow: of one coordinate.
-      data: `(m, 1)`; only the flow's own density when None.
-      context: `(context_size,)`, for a conditional flow: the one to draw it for.
-      n: number of samples that choose the limits and the deciles.
-      seed: of these samples.
-      ax: to draw on; new when None. The margins are drawn on child axes outside of
-        it, `ax.child_axes`: above, then right.
+      flow: a Flow of one coordinate.
+      data: the data, `(m, 1)`; None draws the flow's density alone.
+      context: the context to draw a conditional flow for, `(context_size,)`.
+      n: the number of samples that choose the limits and the deciles.
+      seed: the seed of these samples.
+      ax: the Axes to draw on; None makes new ones. The densities are drawn outside of
+        them on `ax.child_axes`: above, then right.
 
     Returns:
       The Axes of the curve.
 
     Raises:
       TypeError: `flow` is not a Flow.
-      ValueError: the flow has more than one coordinate, data of another width, or a
-        context that is missing, not asked for, or of another shape.
+      ValueError: the flow or the data have more than one coordinate, or a context is
+        missing, not needed, or of another shape.
 
     Example:
       >>> import tfp_flows as tfpf
@@ -64,21 +64,21 @@ def plot_transformation(
     distribution, data = line.distribution, line.data
     ax = style.new_axes(ax, 5.2, 5.2)
     draw_map(ax, line)
-    x_grid = panels.centers(line.x_limits, _RESOLUTION)
+    x_grid = centers(line.x_limits, _RESOLUTION)
     x_points = tf.constant(x_grid[:, None], flow.dtype)
 
     above = ax.inset_axes([0, 1.03, 1, 0.24], sharex=ax)
     x_density = drawables.exp_log_prob(distribution.log_prob, x_points)
     top = panels.curve(above, x_grid, x_density, style.BLUE, "#cfe3f1")
     if data is not None:
-        heights, edges = histogram(data[:, 0], line.x_limits)
+        heights, edges = panels.histogram(data[:, 0], line.x_limits)
         above.stairs(heights, edges, color=style.MUTED, linewidth=1.0, zorder=2)
         top = max(top, 1.05 * heights.max())
         panels.rug(above, data[:, 0])
     above.set_ylim(0, top)
 
     right = ax.inset_axes([1.03, 0, 0.24, 1], sharey=ax)
-    z_grid = panels.centers(line.z_limits, _RESOLUTION)
+    z_grid = centers(line.z_limits, _RESOLUTION)
     z_density = drawables.exp_log_prob(
         line.base.distribution.log_prob, z_grid[:, None].astype(flow.dtype)
     )
@@ -91,14 +91,14 @@ def plot_transformation(
 
 
 class Line(NamedTuple):
-    """What is drawn of a flow of one coordinate.
+    """A flow of one coordinate, at points.
 
     Attributes:
-      base, last: the first stage and the last.
-      distribution: of x.
-      data: `(m, 1)`, or None.
-      z, x: `(n, 1)`, points of the base and the same points among the data.
-      z_limits, x_limits: that show most of them, and of the data.
+      base, last: the first and the last stage.
+      distribution: the distribution of x.
+      data: the data, `(m, 1)`, or None.
+      z, x: points of the base and their images, `(n, 1)`.
+      z_limits, x_limits: the limits that show most of these and of the data.
     """
 
     base: Stage
@@ -107,33 +107,33 @@ class Line(NamedTuple):
     data: np.ndarray | None
     z: np.ndarray
     x: np.ndarray
-    z_limits: panels.Limits
-    x_limits: panels.Limits
+    z_limits: Limits
+    x_limits: Limits
 
 
 def points_of_line(
     caller: str, flow: Flow, data: Any, context: Any, n: int, seed: int
 ) -> Line:
-    """Returns what `caller` draws of a flow, once it is what can be drawn."""
-    drawables.as_flow(flow)
+    """Returns the Line of a flow, or raises in the name of the function `caller`."""
+    arguments.as_flow(flow)
     if flow.event_size != 1:
         raise ValueError(
             f"`{caller}` needs a flow of 1 coordinate. Received one of "
             f"{flow.event_size}. Remedy: plot_stages(flow) draws every stage of it."
         )
     if data is not None:
-        data = drawables.as_data(data, flow, 1)
+        data = arguments.as_data(data, flow, 1)
     stages = flow.stages(n, seed=seed, context=context)
     distribution = flow.distribution if context is None else flow.given(context)
     z, x = (np.asarray(stage.samples, np.float64) for stage in (stages[0], stages[-1]))
-    (z_limits,) = panels.robust_limits(z)
-    (x_limits,) = panels.robust_limits(x if data is None else data)
+    (z_limits,) = robust_limits(z)
+    (x_limits,) = robust_limits(x if data is None else data)
     return Line(stages[0], stages[-1], distribution, data, z, x, z_limits, x_limits)
 
 
 def draw_map(ax: Axes, line: Line) -> None:
-    """Draws z over x as a curve, with the deciles."""
-    x_grid = panels.centers(line.x_limits, _RESOLUTION)
+    """Draws the curve of z over x, with the deciles."""
+    x_grid = centers(line.x_limits, _RESOLUTION)
     points = tf.constant(x_grid[:, None], line.distribution.dtype)
     z_curve = np.asarray(line.distribution.bijector.inverse(points), np.float64)
     ax.plot(x_grid, z_curve[:, 0], color=style.BLUE, linewidth=1.8, zorder=3)
@@ -147,8 +147,8 @@ def _draw_deciles(ax: Axes, z: np.ndarray, x: np.ndarray) -> None:
     """Draws lines from x down to the curve and across to z, a tenth of the mass apart.
 
     Args:
-      ax: of the curve.
-      z, x: `(n, 1)`, points of the base and the same points among the data.
+      ax: the Axes of the curve.
+      z, x: points of the base and their images, `(n, 1)`.
     """
     order = np.argsort(z[:, 0])
     for i in order[np.arange(1, 10) * len(order) // 10]:

@@ -1,4 +1,4 @@
-"""What a bijector does to space: a grid before and after, and how it is stretched."""
+"""What a bijector does to space: how a grid is warped, and where it is stretched."""
 
 from typing import Any
 
@@ -10,14 +10,15 @@ from matplotlib.figure import Figure
 
 from tfp_flows._core import checks
 from tfp_flows.flow import Flow
-from tfp_flows.plotting import drawables, panels, style
+from tfp_flows.plotting import arguments, panels, style
 from tfp_flows.plotting.drawn_bijector import (
-    Map,
-    as_map,
+    DrawnBijector,
+    as_drawn_bijector,
     input_limits,
     middle_of,
     scouts_of,
 )
+from tfp_flows.plotting.limits import Limits, centers, grid, robust_limits
 
 __all__ = ["plot_log_det", "plot_warp"]
 
@@ -26,13 +27,13 @@ tfb = tfp.bijectors
 _CIRCLES = 3
 _ALONG = 400  # points on each line
 
-# Spans of the limits beyond which a line is as good as infinite.
+# Lines are cut at so many widths of the panel, as renderers cannot clip huge numbers.
 _FAR = 100.0
 
-# From the limits of a grid to those of its panel, which shows the outermost lines.
+# The limits of a panel are those of its grid times this, to show the outermost lines.
 _BORDER = np.array([[1.03, -0.03], [-0.03, 1.03]])
 
-# Nats below which nothing is stretched: rounding makes some.
+# Log-dets below this many nats may be due to rounding.
 _LEAST_LOG_DET = 0.01
 
 
@@ -50,38 +51,38 @@ def plot_warp(
 ) -> Figure:
     """Draws a grid of lines and circles before and after a bijector.
 
-    Over a plane: two panels, the base side and the data side, joined by colour: lines
-    that go up are blue, lines across are orange, both the darker the larger their
-    coordinate; circles are black. Parts without a finite image stay blank.
+    In two coordinates there are two panels, the base side and the data side. Upright
+    lines are blue and level lines orange, darker where their coordinate is larger;
+    circles are black. Parts of a line without a finite image stay blank.
 
-    Over a line (one coordinate): one panel, the curve x = f(z), with evenly spaced z
-    carried up to the curve and over to x.
+    In one coordinate there is one panel with the curve x = f(z). Thin lines take
+    evenly spaced z up to the curve and over to x.
 
-    With more than two coordinates the plane of two is warped, the others held `at` one
-    point, and the same two of the image are drawn.
+    In more than two coordinates, the plane of two of them is warped, with the others
+    held at the point `at`, and the same two coordinates of the image are drawn.
 
     Args:
-      flow: a Flow, or a bijector by itself. One whose width nothing tells is drawn
-        over a plane; Flow([bijector], event_size=1) draws it over a line.
-      stage: of a Flow, the one bijector to draw, 1..K as in `flow.stages()`; all of
-        them together, from the base to the data, when None.
-      context: `(context_size,)`, for a conditional flow or bijector.
-      limits: (low, high) of the input, or one such pair for each coordinate; when
-        None, those of a Flow's samples, and (-3, 3) for a bijector by itself.
-      coordinates: the two to draw, of more than two.
-      at: `(event_size,)`, where the other coordinates are held; when None, at the
-        median of the points that reach this stage, or in the middle of the limits.
-      lines: number of lines in each direction, at least 2.
-      seed: of the points that choose the limits.
-      axes: two Axes, or one for one coordinate; a new figure when None.
+      flow: a Flow, or a bijector by itself. A bijector that accepts any event size is
+        drawn over a plane; use Flow([bijector], event_size=1) to draw it over a line.
+      stage: the bijector of a Flow to draw, 1..K as in `flow.stages()`. None draws
+        all of them together, from the base to the data.
+      context: the context, `(context_size,)`, for a conditional flow or bijector.
+      limits: (low, high) of the input, or one such pair for each coordinate. None
+        takes those of a Flow's samples, or (-3, 3) for a bijector by itself.
+      coordinates: the two coordinates to draw, if there are more than two.
+      at: the point `(event_size,)` at which the other coordinates are held. None takes
+        the median of the points that reach this stage.
+      lines: the number of lines in each direction, at least 2.
+      seed: the seed of the points that choose the limits.
+      axes: two Axes, or one for one coordinate; None makes a new figure.
 
     Returns:
       The figure that was drawn on.
 
     Raises:
-      TypeError: `flow` is neither.
-      ValueError: an option is out of its range, or a context is missing, not asked
-        for, or of another shape.
+      TypeError: `flow` is neither a Flow nor a bijector.
+      ValueError: an option is out of range, or a context is missing, not needed, or of
+        another shape.
 
     Example:
       >>> import tfp_flows as tfpf
@@ -94,8 +95,8 @@ def plot_warp(
     lines = checks.positive_int(lines, "lines")
     if lines < 2:
         raise ValueError(f"`lines` must be at least 2. Received: {lines}.")
-    picture = as_map(flow, stage, context, limits, seed)
-    picked = drawables.pick_coordinates(coordinates, picture.event_size)
+    picture = as_drawn_bijector(flow, stage, context, limits, seed)
+    picked = arguments.pick_coordinates(coordinates, picture.event_size)
     box = input_limits(picture, limits)
     middle = middle_of(picture, box, at)
     if picture.event_size == 1:
@@ -104,13 +105,12 @@ def plot_warp(
         return ax.figure
     plane = [box[i] for i in picked]
     scouts = scouts_of(picture, picked, plane, middle)
-    after = panels.robust_limits(picture.forward(scouts)[:, picked])
+    after = robust_limits(picture.forward(scouts)[:, picked])
     cells = style.new_grid(axes, 1, 2, 3.6, 2)
     reach = [_FAR * (high - low) for low, high in after]
     for z, look in _shapes(plane, lines):
         points = np.tile(middle, (len(z), 1))
         points[:, picked] = z
-        # Huge numbers are more than a renderer can clip.
         x = np.clip(picture.forward(points)[:, picked], *_around(after, reach))
         cells[0].plot(*z.T, **look)
         cells[1].plot(*x.T, **look)
@@ -134,21 +134,24 @@ def plot_log_det(
     seed: int = 0,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draws where space is stretched and where it is squeezed.
+    """Draws where a bijector stretches space and where it squeezes it.
 
-    The value at z is log|det ∂x/∂z| in nats, forward, of one bijector or of all: above
-    0 (orange) a small volume around z grows and the density falls by as much, below 0
-    (blue) it shrinks; white keeps its volume. Over a line it is a curve. The colours
-    end where the values of one point in a hundred go beyond, so that corners without
-    points do not fade the rest, but cover at least half of the plane.
+    The value at z is the forward log-det log|det ∂x/∂z| in nats, of one bijector or of
+    all together. Where it is positive (orange), a small volume around z grows, and the
+    density falls by the same factor; where it is negative (blue), the volume shrinks;
+    white means that it is kept. In one coordinate the log-det is drawn as a curve.
+
+    The range of colours covers all but one in a hundred points, so that corners
+    without points do not make the rest pale, and at least half of the plane.
 
     Args:
       flow, stage, context, limits, coordinates, at, seed: as for `plot_warp`. With more
-        than two coordinates the value is that of the whole map, all coordinates
-        together, over the plane of two.
-      resolution: grid points along each axis; 200 over a plane, 500 over a line, when
-        None.
-      ax: to draw on; new when None. The colour bar takes its place from it.
+        than two coordinates the log-det is that of all coordinates, over the plane of
+        two of them.
+      resolution: the number of grid points along each axis. None takes 200 over a
+        plane and 500 over a line.
+      ax: the Axes to draw on, which also make room for the colour bar; None makes new
+        ones.
 
     Returns:
       The Axes that were drawn on.
@@ -165,8 +168,8 @@ def plot_log_det(
     """
     if resolution is not None:
         resolution = checks.positive_int(resolution, "resolution")
-    picture = as_map(flow, stage, context, limits, seed)
-    picked = drawables.pick_coordinates(coordinates, picture.event_size)
+    picture = as_drawn_bijector(flow, stage, context, limits, seed)
+    picked = arguments.pick_coordinates(coordinates, picture.event_size)
     box = input_limits(picture, limits)
     middle = middle_of(picture, box, at)
     is_new = ax is None
@@ -176,7 +179,7 @@ def plot_log_det(
     else:
         resolution = resolution or 200
         plane = [box[i] for i in picked]
-        z = panels.grid(plane, resolution)
+        z = grid(plane, resolution)
         points = np.tile(middle, (len(z), 1))
         points[:, picked] = z
         values = picture.log_det(points).reshape(resolution, resolution)
@@ -204,15 +207,13 @@ def plot_log_det(
     return ax
 
 
-def _around(
-    limits: list[panels.Limits], reach: list[float]
-) -> tuple[np.ndarray, np.ndarray]:
+def _around(limits: list[Limits], reach: list[float]) -> tuple[np.ndarray, np.ndarray]:
     low, high = np.transpose(limits)
     return low - reach, high + reach
 
 
-def _shapes(limits: list[panels.Limits], lines: int) -> list[tuple[np.ndarray, dict]]:
-    """Returns the points of each line and circle, `(m, 2)`, and how it looks."""
+def _shapes(limits: list[Limits], lines: int) -> list[tuple[np.ndarray, dict]]:
+    """Returns the points of each line and circle, `(m, 2)`, and its look."""
     (low0, high0), (low1, high1) = limits
     shapes = []
     shares = np.linspace(0.0, 1.0, lines)
@@ -238,18 +239,18 @@ def _shapes(limits: list[panels.Limits], lines: int) -> list[tuple[np.ndarray, d
 
 
 def _shade(color: str, share: float) -> tuple[float, ...]:
-    """Returns the colour: lighter where the share is 0, darker where it is 1."""
+    """Returns the colour, lighter for a share of 0 and darker for 1."""
     rgb = np.array(to_rgb(color))
     if share < 0.5:
         return tuple(rgb + (1 - rgb) * (0.5 - share) * 1.2)
     return tuple(rgb * (1 - (share - 0.5) * 1.1))
 
 
-def _draw_curve(ax: Axes, picture: Map, limits: panels.Limits, lines: int) -> None:
-    z = panels.centers(limits, _ALONG)
+def _draw_curve(ax: Axes, picture: DrawnBijector, limits: Limits, lines: int) -> None:
+    z = centers(limits, _ALONG)
     x = picture.forward(z[:, None])[:, 0]
     scouts = scouts_of(picture, [0], [limits], np.zeros(1))
-    (shown,) = panels.robust_limits(picture.forward(scouts))
+    (shown,) = robust_limits(picture.forward(scouts))
     ax.plot(z, x, color=style.BLUE, linewidth=1.8, zorder=3)
     marks = np.linspace(*limits, lines + 2)[1:-1]
     heights = picture.forward(marks[:, None])[:, 0]
@@ -268,9 +269,9 @@ def _draw_curve(ax: Axes, picture: Map, limits: panels.Limits, lines: int) -> No
 
 
 def _draw_log_det_line(
-    ax: Axes, picture: Map, limits: panels.Limits, resolution: int
+    ax: Axes, picture: DrawnBijector, limits: Limits, resolution: int
 ) -> None:
-    z = panels.centers(limits, resolution)
+    z = centers(limits, resolution)
     values = picture.log_det(z[:, None])
     ax.plot(z, values, color=style.INK, linewidth=1.4, zorder=3)
     ax.axhline(0.0, color=style.MUTED, linewidth=0.8, zorder=1)
@@ -288,7 +289,7 @@ def _draw_log_det_line(
 
 
 def _norm(of_points: np.ndarray, of_plane: np.ndarray) -> Normalize:
-    """Returns a range centred at 0: of 99 points in 100, and of half of the plane."""
+    """Returns a symmetric range that covers 99% of the points and half of the plane."""
     reach = _LEAST_LOG_DET
     for values, share in ((of_points, 0.99), (of_plane, 0.5)):
         sizes = np.abs(values[np.isfinite(values)])
@@ -297,16 +298,14 @@ def _norm(of_points: np.ndarray, of_plane: np.ndarray) -> Normalize:
     return Normalize(-reach, reach)
 
 
-def _note(cells: list[Axes], picture: Map, picked: list[int], axes: Any) -> None:
-    """Says which plane this is, where there are more than two coordinates."""
+def _note(
+    cells: list[Axes], picture: DrawnBijector, picked: list[int], axes: Any
+) -> None:
+    """Writes which plane is drawn, if there are more than two coordinates."""
     if axes is not None or picture.event_size <= 2:
         return
-    figure = cells[0].figure
-    figure.set_figheight(figure.get_figheight() + 0.4)
-    figure.supxlabel(
+    style.note(
+        cells[0].figure,
         f"the plane of coordinates {picked[0]} and {picked[1]} of "
         f"{picture.event_size}; the others are held at one point",
-        fontsize=8,
-        color=style.INK,
-        fontfamily=style.FONT,
     )

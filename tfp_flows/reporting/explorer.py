@@ -8,7 +8,8 @@ import numpy as np
 
 from tfp_flows.flow.flow import Flow, Stage
 from tfp_flows.plotting import drawables, panels, style
-from tfp_flows.plotting.stages import composed
+from tfp_flows.plotting.limits import Limits, grid, robust_limits
+from tfp_flows.plotting.titles import composed
 
 __all__ = ["explorer_data"]
 
@@ -63,11 +64,11 @@ def _stages(
 ) -> list[dict[str, Any]]:
     d = stages[0].samples.shape[1]
     clouds = [np.asarray(stage.samples, np.float32)[:, :shown] for stage in stages]
-    limits = [panels.robust_limits(cloud) for cloud in clouds]
+    limits = [robust_limits(cloud) for cloud in clouds]
     extras: list[dict[str, Any]] = [{} for _ in stages]
     if d <= 2:
         cells = _RESOLUTION if d == 2 else _LINE_RESOLUTION
-        grids = [panels.grid(pairs, cells) for pairs in limits]
+        grids = [grid(pairs, cells) for pairs in limits]
         densities = drawables.stage_densities(stages, grids)
         for extra, density in zip(extras, densities, strict=True):
             extra["density"] = _shares(density) if d == 2 else _heights(density)
@@ -98,7 +99,7 @@ def _heights(density: np.ndarray) -> str:
     return _bytes(np.nan_to_num(density, posinf=0.0).astype(np.float32))
 
 
-def _warped(stages: Sequence[Stage], limits: list[panels.Limits]) -> list[np.ndarray]:
+def _warped(stages: Sequence[Stage], limits: list[Limits]) -> list[np.ndarray]:
     """Returns at each stage the lines of a grid in the base: `(lines, points, 2)`."""
     along = [np.linspace(*pair, _GRID_POINTS) for pair in limits]
     across = [np.linspace(*pair, _GRID_LINES) for pair in limits]
