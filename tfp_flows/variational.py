@@ -1,4 +1,4 @@
-"""Targets without data: fitting to an unnormalized density, and correcting the fit."""
+"""Fitting flows to unnormalized densities, and correcting the fit by importance."""
 
 from tfp_flows.posterior.importance import Estimate, ImportanceSample, importance
 from tfp_flows.posterior.reverse_kl import ReverseKL

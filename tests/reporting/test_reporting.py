@@ -76,7 +76,7 @@ def test_the_verdicts_come_first(page):
     assert 'class="good">Good: 400 rows' in text
 
 
-def test_what_was_given_is_told_and_escaped(page):
+def test_what_was_given_is_shown_and_escaped(page):
     _, text = page
     assert "<pre>tfp-flows fit two_moons</pre>" in text
     assert "a</script>" not in text
@@ -122,7 +122,7 @@ def test_the_grid_is_the_bases_moved_by_the_bijectors(page):
         np.testing.assert_allclose(floats(stage["grid"], 2), z, rtol=1e-4, atol=1e-5)
 
 
-def test_a_wrong_flow_is_told_so(tmp_path):
+def test_the_page_says_that_a_wrong_flow_is_not_good(tmp_path):
     flow = plane()
     x = flow.sample(400, seed=3).numpy() + np.array([1.0, 0.0])
     found = report(flow, x, tmp_path / "report.html", orders=0)
@@ -242,23 +242,23 @@ def test_hover_shows_values_that_follow_the_point(shown):
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.keys import Keys
 
-    told, canvas = find(shown, "told"), find(shown, "explorer-canvas")
-    assert told.text.startswith("Point at one")
+    values, canvas = find(shown, "point-values"), find(shown, "explorer-canvas")
+    assert values.text.startswith("Point at one")
     for across in range(-200, 201, 20):  # until there is a point below it
         move = ActionChains(shown).move_to_element_with_offset(canvas, across, 0)
         move.perform()
-        if re.match(r"Point \d", told.text):
+        if re.match(r"Point \d", values.text):
             break
     move.click().perform()
-    assert re.match(r"Point \d+: \(.*\), log-density -?[\d.]+ nats", told.text)
+    assert re.match(r"Point \d+: \(.*\), log-density -?[\d.]+ nats", values.text)
     number = int(find(shown, "follow").get_attribute("value"))
-    last = told.text
+    last = values.text
     find(shown, "stage").send_keys(Keys.ARROW_LEFT)
-    assert told.text.startswith(f"Point {number}: ") and told.text != last
+    assert values.text.startswith(f"Point {number}: ") and values.text != last
     canvas.send_keys(Keys.ESCAPE)
-    assert told.text.startswith("Point at one")
+    assert values.text.startswith("Point at one")
     find(shown, "follow").send_keys("7")
-    assert told.text.startswith("Point 7: ")
+    assert values.text.startswith("Point 7: ")
 
 
 @pytest.mark.parametrize("name", ["show-points", "show-density", "show-grid"])

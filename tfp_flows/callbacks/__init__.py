@@ -1,4 +1,4 @@
-"""Keras callbacks: rates that end on time, averaged weights, stages on record."""
+"""Keras callbacks: a rate with a deadline, averaged weights, recorded stages."""
 
 from tfp_flows.callbacks.cosine_to_deadline import CosineToDeadline
 from tfp_flows.callbacks.stage_pictures import StagePictures

@@ -1,4 +1,4 @@
-"""CosineToDeadline: a learning rate that ends on time."""
+"""CosineToDeadline: a learning rate that reaches its end at a deadline."""
 
 import math
 import time
@@ -12,24 +12,24 @@ __all__ = ["CosineToDeadline"]
 
 
 class CosineToDeadline(keras.callbacks.Callback):
-    """Lowers the learning rate as a cosine, to zero or less far, and ends training.
+    """Lowers the learning rate along a cosine until a deadline, and ends training.
 
-    With f the share of the seconds or of the steps that is over, the larger one, and
-    w the share for warming up::
+    Let f be the share of the seconds or of the steps that is over, whichever is larger,
+    and w the share for warming up::
 
         rate(f) = learning_rate · min(1, f / w) · (α + (1 - α) · (1 + cos πf) / 2)
 
     Args:
-      learning_rate: at the start; that of the optimizer when None.
-      seconds: until the end, from the first batch on; None for no limit.
-      steps: until the end; None for no limit.
-      warm_up: share of training, in [0, 1), in which the rate rises from zero.
-      alpha: α in [0, 1], the rate at the end as a share of that at the start; 1 keeps
-        it.
+      learning_rate: the rate at the start; None takes that of the optimizer.
+      seconds: the time until the end, from the start of `fit`; None for no limit.
+      steps: the number of steps until the end; None for no limit.
+      warm_up: w, the share of training in which the rate rises from zero, in [0, 1).
+      alpha: α, the rate at the end as a share of that at the start, in [0, 1]. With 1
+        the rate stays constant.
 
     Raises:
-      ValueError: neither `seconds` nor `steps` is given, or one is not positive; a
-        share that is none.
+      ValueError: neither `seconds` nor `steps` is given, one of them is not positive,
+        or `warm_up` or `alpha` is out of range.
 
     Example:
       >>> import tfp_flows as tfpf
@@ -38,7 +38,7 @@ class CosineToDeadline(keras.callbacks.Callback):
       >>> flow.compile("adam")
       >>> history = flow.fit(x, batch_size=50, epochs=99, verbose=0, callbacks=[
       ...     CosineToDeadline(3e-3, steps=40)])
-      >>> len(history.history["loss"])  # of ten steps each
+      >>> len(history.history["loss"])  # epochs of ten steps each
       4
 
     Source: Loshchilov and Hutter (2017), "SGDR", eq. 5, without restarts.
@@ -68,7 +68,7 @@ class CosineToDeadline(keras.callbacks.Callback):
         self.steps = None if steps is None else checks.positive_int(steps, "steps")
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Starts the clock."""
+        """Starts the clock and sets the first rate."""
         if self.learning_rate is None:
             self.learning_rate = float(self.model.optimizer.learning_rate)
         self._start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""StagePictures: the stages as they are learned, for a film of the training."""
+"""StagePictures: records of the stages during training, for a film of it."""
 
 import dataclasses
 import importlib.util
@@ -10,12 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from tfp_flows._core import checks
 
 __all__ = ["Record", "StagePictures"]
 
-_SHARE = 0.05  # of the time of training that recording may take
+_SHARE = 0.05  # the share of the training time that recording may take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +24,11 @@ class Record:
     """The stages of a flow at one time of its training.
 
     Attributes:
-      epoch: number of epochs that were over.
-      names: of the stages.
-      samples: of each stage, `(n, event_size)`: the same points of the base each time,
-        where the base itself is not learned.
-      loss: "val_loss" of that epoch, or "loss" without it; None before the first.
+      epoch: the number of finished epochs.
+      names: the names of the stages.
+      samples: the samples of each stage, `(n, event_size)`. All records start from the
+        same points of the base, unless the base itself is learned.
+      loss: "val_loss" of the last epoch, or else "loss"; None before the first epoch.
     """
 
     epoch: int
@@ -39,23 +40,24 @@ class Record:
 class StagePictures(keras.callbacks.Callback):
     """Records the stages during `fit`, for `plotting.animate_training`.
 
-    The first record is of the start, the last of the end of training. Recording takes
-    at most a twentieth of the time: where epochs are short, some are left out.
+    The first record is made before training, and the last one after it. Recording
+    takes at most a twentieth of the training time; if epochs are short, some of them
+    are not recorded.
 
     Args:
-      every: epochs between two records, at least.
-      n: number of points.
-      seed: of the base's draw.
-      context: `(context_size,)`, for a conditional flow: the one to draw it for.
-      log_dir: folder for TensorBoard (which must be installed): it shows
-        `plotting.plot_stages` of each record under "images"; None for none.
+      every: the least number of epochs between two records.
+      n: the number of points.
+      seed: the seed of the points of the base.
+      context: the context to record a conditional flow for, `(context_size,)`.
+      log_dir: a folder for TensorBoard, which must be installed; it shows
+        `plotting.plot_stages` of each record under "images". None writes nothing.
 
     Attributes:
-      records: what was recorded, a `Record` each.
+      records: a list of `Record`.
 
     Raises:
       ValueError: `every` or `n` is not a whole number ≥ 1.
-      ImportError: `log_dir` without TensorBoard.
+      ImportError: `log_dir` is given, and TensorBoard is not installed.
 
     Example:
       >>> import tfp_flows as tfpf
@@ -75,7 +77,7 @@ class StagePictures(keras.callbacks.Callback):
         every: int = 1,
         n: int = 1000,
         seed: int = 0,
-        context: Any = None,
+        context: ArrayLike | None = None,
         log_dir: str | Path | None = None,
     ) -> None:
         super().__init__()
@@ -89,7 +91,7 @@ class StagePictures(keras.callbacks.Callback):
         self.records: list[Record] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Starts anew, with a record of the start."""
+        """Discards old records and records the start."""
         self.records = []
         self._writer = None
         if self.log_dir is not None:
@@ -97,22 +99,22 @@ class StagePictures(keras.callbacks.Callback):
         self._epoch, self._loss, self._spent = 0, None, 0.0
         self._record()
         self._begin = time.perf_counter()
-        self._spent = self._last = 0.0  # the first one is slow: it builds things
+        self._spent = self._last = 0.0  # the first record also traces functions
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Records, where it is time for that."""
+        """Records the stages if it is time for a record."""
         logs = logs or {}
         self._epoch = epoch + 1
         self._loss = logs.get("val_loss", logs.get("loss"))
         if self._epoch - self.records[-1].epoch < self.every:
             return
         trained = time.perf_counter() - self._begin - self._spent
-        # As long as the last one took, it will take again.
+        # A record is expected to take as long as the last one.
         if self._spent + self._last <= _SHARE * trained:
             self._record()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Records the end."""
+        """Records the end of training."""
         if self.records[-1].epoch < self._epoch:
             self._record()
         if self._writer is not None:

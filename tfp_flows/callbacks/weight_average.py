@@ -1,38 +1,42 @@
-"""WeightAverage: averaged weights, the best of which are kept."""
+"""WeightAverage: averages the weights of training and keeps the best average."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 __all__ = ["WeightAverage"]
 
-# Of the average: its weight lies on about the last quarter of all steps.
+# With 3, most of the weight of the average is on about the last quarter of all steps.
 _RECENCY = 3.0
 
 
 class WeightAverage(keras.callbacks.Callback):
-    """Averages the weights over the steps, and ends with the best average.
+    """Averages the weights over the steps, and ends training with the best average.
 
-    After each step t (each call of the compiled step, of `steps_per_execution` steps)::
+    After call t of the compiled step, which makes `steps_per_execution` steps::
 
         average ← average + (1 + 3) / (t + 3) · (weights - average)
 
-    which lies on about the last quarter of the steps, however many there are. At the
-    end of each epoch the average is judged on held-out points, as "val_loss" in the
-    logs; when training ends, or is interrupted, the model has the best of them.
+    Most of the weight of this average is on about the last quarter of the steps,
+    however many there are. At the end of each epoch the average is evaluated on
+    selection rows, and logged as "val_loss". When training ends, or is interrupted,
+    the model gets the best of these averages.
 
     Args:
-      x: held-out points, as `Flow.fit` takes them.
-      patience: epochs without a better one after which training ends; None for none.
-      start_from_epoch: epochs before a choice: where it is known that so many do good,
-        few points should not tell otherwise. Each of their averages takes the place of
-        the one before.
+      x: selection rows, in the form that `Flow.fit` takes.
+      patience: the number of epochs without a better average after which training
+        ends; None for no such end.
+      start_from_epoch: the number of epochs before any choice. In these the latest
+        average counts as the best one, so that a few selection rows cannot end a
+        training that is known to need this many epochs.
 
     Attributes:
-      best: the mean of -log_prob of the best average, in nats.
+      best: the mean of -log_prob of the best average at the selection rows, in nats.
 
     Source: Shamir and Zhang (2013), "Stochastic gradient descent for non-smooth
     optimization", section 4 (polynomial-decay averaging).
@@ -40,7 +44,7 @@ class WeightAverage(keras.callbacks.Callback):
 
     def __init__(
         self,
-        x: Any,
+        x: ArrayLike | Mapping[str, ArrayLike],
         *,
         patience: int | None = None,
         start_from_epoch: int = 0,
@@ -53,7 +57,7 @@ class WeightAverage(keras.callbacks.Callback):
         self._weights: list[tf.Variable] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Judges the weights that training starts from."""
+        """Evaluates the weights that training starts from."""
         weights = [v.value for v in self.model.trainable_variables]
         if list(map(id, weights)) != list(map(id, self._weights)):
             self._weights = weights
@@ -65,7 +69,7 @@ class WeightAverage(keras.callbacks.Callback):
         self._steps = 0
         self._waited = 0
         self.best, self._best = math.inf, [weight.numpy() for weight in weights]
-        self._judge()
+        self._evaluate()
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
@@ -76,10 +80,10 @@ class WeightAverage(keras.callbacks.Callback):
         self._move(tf.constant(share))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Judges the average, and keeps it when it is the best so far."""
+        """Evaluates the average, and keeps it if it is the best so far."""
         before = self.best
         self._swap()
-        loss = self._judge(is_sure=epoch < self.start_from_epoch)
+        loss = self._evaluate(always_best=epoch < self.start_from_epoch)
         self._swap()
         if logs is not None:
             logs["val_loss"] = loss
@@ -94,20 +98,20 @@ class WeightAverage(keras.callbacks.Callback):
         for weight, value in zip(self._weights, self._best, strict=True):
             weight.assign(value)
 
-    def _judge(self, is_sure: bool = False) -> float:
+    def _evaluate(self, always_best: bool = False) -> float:
         if self.model.context_size:
             given = self.model.given(self.x["context"])
             log_prob = given.log_prob(tf.cast(self.x["x"], self.model.dtype))
         else:
             log_prob = self.model.log_prob(self.x)
         loss = -float(np.mean(log_prob, dtype=np.float64))
-        if loss < self.best or (is_sure and math.isfinite(loss)):
+        if loss < self.best or (always_best and math.isfinite(loss)):
             self.best = loss
             self._best = [weight.numpy() for weight in self._weights]
         return loss
 
     def _restart_from_best(self) -> None:
-        """After NaN: the best weights, and an optimizer that remembers nothing."""
+        """Restores the best weights and clears the optimizer's state, after a NaN."""
         for weight, average, value in zip(
             self._weights, self._average, self._best, strict=True
         ):

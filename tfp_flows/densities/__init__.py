@@ -1,11 +1,13 @@
-"""Named densities to test flows on, with samples, exact log_prob and entropy."""
+"""Named densities to test flows on, with samples, exact log_prob and entropy.
+
+`names()` lists them, and `make(name)` returns one; each is also a function here.
+"""
 
 import inspect
 from typing import Any
 
 from tfp_flows._core.checks import pick
-
-from .closed_forms import (
+from tfp_flows.densities.closed_forms import (
     bimodal_1d,
     checkerboard,
     circles,
@@ -13,9 +15,9 @@ from .closed_forms import (
     quadratic,
     rings,
 )
-from .curves import swiss_roll, two_moons, two_spirals
-from .density import Density
-from .preimages import pinwheel
+from tfp_flows.densities.curves import swiss_roll, two_moons, two_spirals
+from tfp_flows.densities.density import Density
+from tfp_flows.densities.preimages import pinwheel
 
 _MAKERS = {
     maker.__name__: maker
@@ -51,13 +53,13 @@ def make(name: str, **parameters: Any) -> Density:
 
     Args:
       name: one of `names()`.
-      **parameters: those of the function of that name in this module.
+      **parameters: the parameters of the function of that name in this module.
 
     Returns:
       A Density.
 
     Raises:
-      ValueError: there is no such name or parameter, or its value is out of range.
+      ValueError: there is no such name or parameter, or a value is out of range.
 
     Example:
       >>> density = make("two_moons", noise=0.1)

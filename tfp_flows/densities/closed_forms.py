@@ -1,16 +1,14 @@
-"""Densities whose logarithm is an elementary or a Bessel function."""
+"""Densities whose logarithm is elementary or a Bessel function."""
 
 import numpy as np
 
-from .density import (
-    Density,
-    fraction,
+from tfp_flows.densities.density import Density, fraction, positive
+from tfp_flows.densities.plane import (
     log_sum_exp,
     normal_grid,
     normal_plane,
     normal_plane_grid,
     outer_sum,
-    positive,
     to_complex,
     to_points,
     unit,
@@ -57,7 +55,7 @@ def bimodal_1d(weight: float = 0.3, noise: float = 0.5) -> Density:
     p(x) = weight · N(x; -2, noise²) + (1 - weight) · N(x; 2, noise²).
 
     Args:
-      weight: of the left mode, in (0, 1); default 0.3.
+      weight: the weight of the left mode, in (0, 1); default 0.3.
       noise: the standard deviation of either mode, > 0; default 0.5.
 
     Returns:
@@ -128,7 +126,7 @@ def eight_gaussians(noise: float = 0.5) -> Density:
         terms = -(distance**2) / 2
         return log_sum_exp(terms) - np.log(16 * np.pi * scale**2)
 
-    def quadrature():  # by symmetry, one Gaussian stands for all
+    def quadrature():  # by symmetry, one Gaussian is enough
         nodes, weights = normal_plane_grid(0.1)
         return to_points(centers[0] + scale * nodes), weights
 
@@ -192,10 +190,12 @@ def rings(noise: float = 0.08) -> Density:
     return _blurred_circles("rings", {"noise": noise}, [0.75, 1.5, 2.25, 3.0], noise)
 
 
-def _blurred_circles(name, parameters, radii, noise) -> Density:
-    """Circles around the origin plus Gaussian noise.
+def _blurred_circles(
+    name: str, parameters: dict[str, float], radii: list[float], noise: float
+) -> Density:
+    """Returns the density of circles around the origin plus Gaussian noise.
 
-    The angle integrates to a Bessel function: for one circle of radius r,
+    The integral over the angle is a Bessel function. For one circle of radius r,
     p(x) = exp(-(|x|² + r²)/2σ²) I₀(r|x|/σ²)/(2πσ²), with σ the noise.
     """
     radii = np.asarray(radii)
@@ -205,14 +205,14 @@ def _blurred_circles(name, parameters, radii, noise) -> Density:
         return to_points(circle + noise * normal_plane(rng, n))
 
     def log_density(x):
-        from scipy.special import i0e  # here, since importing it takes 0.2 s
+        from scipy.special import i0e  # importing it takes 0.2 s
 
         distance, radius = np.hypot(*x.T), radii[:, None]
         terms = -(((distance - radius) / noise) ** 2) / 2
         terms += np.log(i0e(distance / noise * (radius / noise)))
         return log_sum_exp(terms) - np.log(2 * np.pi * noise**2 * len(radii))
 
-    def quadrature():  # by symmetry, one angle stands for all
+    def quadrature():  # by symmetry, one angle is enough
         nodes, weights = normal_plane_grid(0.1)
         points = outer_sum(radii, noise * nodes)
         return to_points(points), np.tile(weights, len(radii))

@@ -1,4 +1,4 @@
-"""Densities spread along curves and blurred: one integral, done to full accuracy."""
+"""Densities of blurred curves, whose log_prob is an integral along the curve."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,12 +6,11 @@ from functools import cache
 
 import numpy as np
 
-from .density import (
-    Density,
+from tfp_flows.densities.density import Density, positive
+from tfp_flows.densities.plane import (
     log_sum_exp,
     normal_plane,
     outer_sum,
-    positive,
     to_complex,
     to_points,
     unit,
@@ -115,15 +114,15 @@ def two_spirals() -> Density:
 
 @dataclass(frozen=True)
 class _Curve:
-    """A curve s ↦ c(s) in the complex plane, s in [0, 1], and how points spread on it.
+    """A curve s ↦ c(s) in the complex plane, s in [0, 1], and the density of s.
 
     Attributes:
-      point: c(s).
-      velocity: c'(s).
+      point: the function c(s).
+      velocity: its derivative c'(s).
       speed: an upper bound of |c'|.
       acceleration: an upper bound of |c''|.
       weight: the density of s.
-      quantile: from a uniform to an s of that density.
+      quantile: the quantile function of that density.
     """
 
     point: Callable[[np.ndarray], np.ndarray]
@@ -134,7 +133,7 @@ class _Curve:
     quantile: Callable[[np.ndarray], np.ndarray] = np.asarray
 
     def turned(self, center: complex) -> "_Curve":
-        """Returns the curve rotated by half a turn: center - c(s)."""
+        """Returns the curve rotated by half a turn, center - c(s)."""
         return _Curve(
             lambda s: center - self.point(s),
             lambda s: -self.velocity(s),
@@ -147,11 +146,11 @@ class _Curve:
 
 @dataclass(frozen=True)
 class _Blur:
-    """Noise in the plane: a Gaussian plus, on either axis, a uniform jitter.
+    """Noise in the plane: a Gaussian plus a uniform jitter in both coordinates.
 
     Attributes:
       noise: the standard deviation σ of the Gaussian.
-      jitter: half the width j of the uniform; none when zero.
+      jitter: half the width j of the uniform distribution; 0 for no jitter.
     """
 
     noise: float
@@ -167,17 +166,18 @@ class _Blur:
         return self._log_axis(offset.real) + self._log_axis(offset.imag)
 
     def _log_axis(self, v: np.ndarray) -> np.ndarray:
-        """log N(v; 0, σ²) without a jitter, log[(Φ((j + v)/σ) - Φ((v - j)/σ))/2j] with.
+        """Returns the log density of one coordinate.
 
-        The density is even, and at |v| it reads [Φ((j - |v|)/σ) - Φ((-j - |v|)/σ)]/2j,
-        with both terms in the lower tail, where Φ keeps its relative accuracy.
+        Without jitter it is log N(v; 0, σ²). With jitter it is
+        log[(Φ((j + v)/σ) - Φ((v - j)/σ))/2j]. This is even in v, and for |v| both terms
+        Φ((j - |v|)/σ) and Φ((-j - |v|)/σ) lie in the lower tail, where Φ is accurate.
         """
         if not self.jitter:
             return -((v / self.noise) ** 2) / 2 - np.log(2 * np.pi * self.noise**2) / 2
-        from scipy.special import log_ndtr, ndtr  # here: importing it takes 0.2 s
+        from scipy.special import log_ndtr, ndtr  # importing it takes 0.2 s
 
         near = (self.jitter - np.abs(v)) / self.noise
-        tail = near < -30  # Φ is about to underflow, and its second term nothing
+        tail = near < -30  # the first Φ nearly underflows, and the second is negligible
         log_prob = np.empty_like(v)
         log_prob[tail] = log_ndtr(near[tail])
         near = near[~tail]
@@ -195,11 +195,18 @@ class _Blur:
         return offsets[matter], weights[matter]
 
 
-def _blurred_curves(name, parameters, curve, center, blur) -> Density:
-    """Points on a curve c and, equally often, on center - c (if any), plus noise.
+def _blurred_curves(
+    name: str,
+    parameters: dict[str, float],
+    curve: _Curve,
+    center: complex | None,
+    blur: _Blur,
+) -> Density:
+    """Returns the density of points on a curve plus noise.
 
-    The log density is the log of the mean over curves of ∫₀¹ k(x - c(s)) w(s) ds, k
-    the density of the noise.
+    With a `center`, half of the points lie on the rotated curve center - c(s). The
+    density is the mean over curves of ∫₀¹ k(x - c(s)) w(s) ds, where k is the density
+    of the noise.
     """
     curves = [curve] if center is None else [curve, curve.turned(center)]
 
@@ -214,7 +221,7 @@ def _blurred_curves(name, parameters, curve, center, blur) -> Density:
         terms = [_log_blurred(z, curve, blur, best) for curve in curves]
         return log_sum_exp(np.stack(terms)) - np.log(len(curves))
 
-    def quadrature():  # by symmetry, one curve stands for both
+    def quadrature():  # by symmetry, one curve is enough
         s, along = _graded(curve.speed / blur.noise)
         offsets, across = blur.grid()
         weights = np.outer(along * curve.weight(s), across).ravel()
@@ -228,8 +235,8 @@ def _blurred_curves(name, parameters, curve, center, blur) -> Density:
 def _graded(finest: float) -> tuple[np.ndarray, np.ndarray]:
     """Returns Gauss-Legendre nodes and weights on panels that shrink to 0 and to 1.
 
-    Near its ends the density of a blurred curve changes within the width of the noise,
-    1/finest; between, as slowly as the curve bends.
+    Near the ends of a blurred curve its density changes over the width of the noise,
+    1/finest. Between them it changes as slowly as the curve bends.
     """
     levels = max(2, int(np.ceil(np.log2(finest))) - 1)
     edges = np.concatenate([[0], 0.5 ** np.arange(levels, 0, -1)])
@@ -244,18 +251,19 @@ def _log_blurred(
 ) -> np.ndarray:
     """Returns log ∫₀¹ k(z - c(s)) w(s) ds to about twelve digits.
 
-    [0, 1] is halved into panels, for every point on its own. On a panel of half
-    length h around s, |log k(z - c(s ± t)) - log k(z - c(s))| is at most
-    |g|h + bh²/2 with g its first derivative in s and b a bound of its second. A panel
-    that by this bound is nothing beside the best one is dropped; one on which log k
-    is flat by this bound goes to Gauss-Legendre quadrature; any other is halved.
+    For every point by itself, [0, 1] is split into panels. On a panel of half length h
+    around s, |log k(z - c(s ± t)) - log k(z - c(s))| is at most |g|h + bh²/2, where g
+    is the first derivative of log k in s and b a bound of the second. By this bound, a
+    panel that is negligible beside the best one is dropped; a panel on which log k is
+    flat enough is integrated by Gauss-Legendre quadrature; any other panel is halved.
 
     Args:
       z: complex points, shape `(n,)`.
       curve: c and w.
       blur: k.
-      best: the largest log k seen for each point, shape `(n,)`. Raised in place, so
-        that a second curve is not integrated where the first outweighs it.
+      best: the largest log k found for each point, shape `(n,)`. It is updated in
+        place, so that a second curve is not integrated where the first one outweighs
+        it.
 
     Returns:
       An array of shape `(n,)`, in nats.
@@ -264,7 +272,7 @@ def _log_blurred(
     panels, variance = 16, blur.noise**2
     total = np.full(z.shape, -np.inf)
     half = 0.5 / panels
-    # Beyond 1e140 squared distances overflow: there the density is zero.
+    # Beyond 1e140 squared distances overflow, and the density is zero.
     row = np.repeat(np.flatnonzero(np.abs(z) < 1e140), panels)
     middle = np.tile(half * np.arange(1, 2 * panels, 2), row.size // panels)
     while row.size:
@@ -272,7 +280,7 @@ def _log_blurred(
         level = blur.log_prob(offset)
         np.maximum.at(best, row, level)
 
-        # The jitter shifts the mean of the Gaussian by at most itself.
+        # The jitter shifts the mean of the Gaussian by at most its own size.
         slope = np.abs((offset.conj() * velocity).real)
         slope += blur.jitter * (np.abs(velocity.real) + np.abs(velocity.imag))
         slope *= half / variance
@@ -280,8 +288,9 @@ def _log_blurred(
         reach = np.abs(offset) + speed * half + np.sqrt(2) * blur.jitter
         bend = (speed**2 + curve.acceleration * reach) * half**2 / (2 * variance)
 
-        # 32 nats lie below the last digit; 16 nodes resolve a slope of 12 nats or a
-        # bend of 6. Far from the curve, the rounding error of the level is larger.
+        # A panel 32 nats below the best one does not change the last digit, and 16
+        # nodes resolve a slope of 12 nats or a bend of 6 nats. Far from the curve the
+        # rounding error of the level is larger.
         rounding = 2.0**-50 * np.abs(level)
         matters = level + slope + bend > best[row] - 32 - 4 * rounding
         done = matters & (slope + 2 * bend <= 12 + rounding)

@@ -1,4 +1,4 @@
-"""The class behind every named density, and what its makers share."""
+"""Density: the class of all named densities, and checks of their parameters."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -6,24 +6,25 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tfp_flows._core.checks import as_points, positive_int
 
-CHUNK = 4096  # points at a time, so that the work arrays of log_prob stay small
+_CHUNK = 4096  # points in one call, so that the work arrays of log_prob stay small
 
 
 class Density:
     """A probability density that can be sampled and evaluated exactly.
 
     Args:
-      name: what the density is called.
-      parameters: the keyword arguments that made it.
-      event_size: the number of columns of a point.
-      draw: from a NumPy Generator and n to points, `(n, event_size)`.
-      log_density: from points, `(n, event_size)` float64, to log p, `(n,)` nats.
-      entropy: in nats, where there is a closed form.
-      quadrature: else, returns points `(m, event_size)` and weights `(m,)` whose
-        weighted mean of a function is its mean over the density.
+      name: the name of the density.
+      parameters: the keyword arguments it was made with.
+      event_size: the number of coordinates of a point.
+      draw: maps a NumPy Generator and n to points, `(n, event_size)`.
+      log_density: maps points `(n, event_size)`, float64, to log p, `(n,)`, in nats.
+      entropy: the entropy in nats, if it has a closed form.
+      quadrature: needed without `entropy`: returns points `(m, event_size)` and
+        weights `(m,)`, over which the weighted mean of a function is its expectation.
 
     Example:
       >>> from tfp_flows import densities
@@ -58,13 +59,15 @@ class Density:
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.parameters.items())
         return f"{self.name}({arguments})"
 
-    def sample(self, n: int, *, seed: Any = None) -> np.ndarray:
+    def sample(
+        self, n: int, *, seed: int | np.random.Generator | None = None
+    ) -> np.ndarray:
         """Draws independent points.
 
         Args:
-          n: how many, at least 1.
-          seed: whatever `np.random.default_rng` takes: an int for the same points
-            every time, a Generator to draw on, None (default) for fresh points.
+          n: the number of points, at least 1.
+          seed: an argument of `np.random.default_rng`: an int gives the same points
+            every time, a Generator is drawn from, and None gives new points.
 
         Returns:
           A float64 array of shape `(n, event_size)`.
@@ -74,27 +77,27 @@ class Density:
         """
         return self._draw(np.random.default_rng(seed), positive_int(n, "n"))
 
-    def log_prob(self, x: Any) -> np.ndarray:
+    def log_prob(self, x: ArrayLike) -> np.ndarray:
         """Returns the log density log p(x).
 
         Args:
-          x: array-like of finite points, shape `(..., event_size)`; computed in
-            float64.
+          x: finite points, array-like of shape `(..., event_size)`. All computation
+            is in float64.
 
         Returns:
-          A float64 array of shape `(...)`, in nats. -inf where the density is zero
-          or its logarithm lies beyond the range of float64.
+          A float64 array of shape `(...)`, in nats. It is -inf where the density is
+          zero or its logarithm is beyond the range of float64.
 
         Raises:
-          TypeError: `x` holds something other than real numbers.
+          TypeError: `x` does not hold real numbers.
           ValueError: `x` has the wrong width, no rows, or NaN or infinite entries.
         """
         x = as_points(x, self.event_size, dtype=np.float64)
         rows = x.reshape(-1, self.event_size)
         log_prob = np.empty(len(rows))
         with np.errstate(over="ignore"):  # (1e200)² is inf, and its log density -inf
-            for start in range(0, len(rows), CHUNK):
-                chunk = slice(start, start + CHUNK)
+            for start in range(0, len(rows), _CHUNK):
+                chunk = slice(start, start + _CHUNK)
                 log_prob[chunk] = self._log_density(rows[chunk])
         return log_prob.reshape(x.shape[:-1])
 
@@ -102,8 +105,8 @@ class Density:
     def entropy(self) -> float:
         """The differential entropy -E[log p(x)], in nats.
 
-        In closed form where there is one, else by quadrature on first use, with an
-        error of about 1e-5.
+        It has a closed form, or is computed by quadrature on first use, with an error
+        of about 1e-5.
         """
         if self._closed_form_entropy is not None:
             return float(self._closed_form_entropy)
@@ -111,66 +114,13 @@ class Density:
         return float(-weights @ self.log_prob(points) / weights.sum())
 
 
-def normal_grid(step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns nodes and weights for means over a standard normal.
-
-    The trapezoidal rule, which converges faster than any power of the step on smooth
-    integrands that vanish at both ends.
-    """
-    reach = np.ceil(7 / step)
-    nodes = step * np.arange(-reach, reach + 1)
-    weights = np.exp(-(nodes**2) / 2)
-    return nodes, weights / weights.sum()
-
-
-def normal_plane_grid(step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the same for two independent normals, as complex nodes."""
-    nodes, weights = normal_grid(step)
-    return outer_sum(nodes, 1j * nodes), np.outer(weights, weights).ravel()
-
-
-def outer_sum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Returns every sum of an entry of a and an entry of b, in one row."""
-    return np.add.outer(a, b).ravel()
-
-
-def normal_plane(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Returns n pairs of independent standard normals, as complex numbers."""
-    return to_complex(rng.standard_normal((n, 2)))
-
-
-def unit(angle: np.ndarray) -> np.ndarray:
-    """Returns e^{i angle}, four times as fast as NumPy's complex exponential."""
-    z = np.empty(np.shape(angle), np.complex128)
-    z.real, z.imag = np.cos(angle), np.sin(angle)
-    return z
-
-
-def log_sum_exp(terms: np.ndarray, weights: np.ndarray | float = 1.0) -> np.ndarray:
-    """Returns log Σ weights · exp(terms), summed over the first axis."""
-    top = terms.max(axis=0)
-    top = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
-        return top + np.log((weights * np.exp(terms - top)).sum(axis=0))
-
-
-def to_complex(x: np.ndarray) -> np.ndarray:
-    """Returns points of the plane, shape `(n, 2)`, as complex numbers `(n,)`."""
-    return x[:, 0] + 1j * x[:, 1]
-
-
-def to_points(z: np.ndarray) -> np.ndarray:
-    """Returns complex numbers, shape `(n,)`, as points of the plane `(n, 2)`."""
-    return np.stack([z.real, z.imag], axis=-1)
-
-
 def positive(value: Any, name: str) -> float:
     """Returns `value` as a float within 1e-9..1e9.
 
-    Beyond, float64 no longer tells points of a density apart.
+    Outside of this range float64 cannot distinguish the points of a density.
 
     Raises:
-      ValueError: it is not a number, not > 0, or out of that range.
+      ValueError: it is not a number > 0, or out of this range.
     """
     if not isinstance(value, Real) or not value > 0:
         raise ValueError(f"`{name}` must be > 0. Received: {value!r}.")

@@ -1,9 +1,9 @@
-"""The pinwheel: a change of variables with several preimages."""
+"""The pinwheel: a density whose log_prob is a sum over several preimages."""
 
 import numpy as np
 
-from .density import (
-    Density,
+from tfp_flows.densities.density import Density
+from tfp_flows.densities.plane import (
     log_sum_exp,
     normal_plane,
     normal_plane_grid,
@@ -15,7 +15,7 @@ from .density import (
 ARMS, RATE = 5, 0.25
 RADIAL, TANGENTIAL = 0.3, 0.1
 STEP = 2 * np.pi / ARMS
-FAR = 10.0  # where preimages number hundreds and the density is below e^-450
+FAR = 10.0  # beyond, there are hundreds of preimages and p is below e^-450
 
 
 def pinwheel() -> Density:
@@ -24,13 +24,13 @@ def pinwheel() -> Density:
     x = 2 f e^{-i(2πk/5 + a(r))} with the feature f = r + it, r ~ N(1, 0.3²),
     t ~ N(0, 0.1²), the winding a(r) = e^r/4, and k uniform on 0..4.
 
-    The winding depends on r, not on |f|, so that the map is neither volume preserving
-    nor injective: dx = 4 |1 + t a(r)| df, and p(x) = Σ N(r) N(t)/(20 |1 + t a(r)|)
-    over every feature of every arm that ends in x. These are found with full
-    accuracy. Where the map folds, at 1 + t a(r) = 0, the density is infinite on a
-    curve that fewer than 1 in 10⁷ samples come close to. From |x| = 20 on, where
-    p < e^-450, the preimages are too many to find one by one: there p is its mean
-    over the circle through x.
+    The winding depends on r, not on |f|, so that this function is neither volume
+    preserving nor injective: dx = 4 |1 + t a(r)| df, and p(x) is the sum of
+    N(r) N(t)/(20 |1 + t a(r)|) over the features f of all arms that give x, which are
+    found with full accuracy. At 1 + t a(r) = 0 the function folds, and the density is
+    infinite on a curve; fewer than 1 in 10⁷ samples come close to it. From |x| = 20 on,
+    where p < e^-450, there are too many such features, and p is its mean over the
+    circle through x.
 
     Returns:
       A Density on the plane.
@@ -51,7 +51,7 @@ def pinwheel() -> Density:
     def draw(rng, n):
         return wind(normal_plane(rng, n), rng.integers(ARMS, size=n))
 
-    def quadrature():  # by symmetry, one arm stands for all
+    def quadrature():  # by symmetry, one arm is enough
         nodes, weights = normal_plane_grid(0.2)
         return wind(nodes, 0), weights
 
@@ -72,15 +72,15 @@ def pinwheel() -> Density:
 def _sum_over_preimages(radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
     """Returns log p of points 2 · radius · e^{i angle}.
 
-    A feature |f| e^{iψ} of arm k goes to the angle ψ - a(|f| cos ψ) - 2πk/5. Its
-    preimages are thus the ψ of one turn with _turned(ψ) = angle + 2πj/5, for all
-    integers j: the arms need no loop of their own.
+    A feature |f| e^{iψ} of arm k gives a point at the angle ψ - a(|f| cos ψ) - 2πk/5.
+    The features of all arms together are thus the solutions ψ, within one turn, of
+    _turned(ψ) = angle + 2πj/5 for all integers j.
     """
     log_prob = np.full(radius.shape, -np.inf)
     left, right = _folds(radius)
     window = _window(radius)
     edges = np.clip([-window, left, right, window], -window, window)
-    for start, end in ((0, 1), (2, 1), (2, 3)):  # on each, `_turned` rises
+    for start, end in ((0, 1), (2, 1), (2, 3)):  # `_turned` rises on each
         low, high = edges[start], edges[end]
         first = np.ceil((_turned(low, radius) - angle) / STEP).astype(int)
         last = np.ceil((_turned(high, radius) - angle) / STEP).astype(int)
@@ -114,9 +114,9 @@ def _log_feature(r, t):
 
 
 def _folds(radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the two ψ between which `_turned` falls, the same ψ where it never does.
+    """Returns the two ψ between which `_turned` falls; they are equal if it never does.
 
-    Its slope is smallest where cos ψ = |f| sin² ψ, in -π/2 < ψ < 0.
+    Its slope is smallest where cos ψ = |f| sin² ψ with -π/2 < ψ < 0.
     """
     steepest = -np.arccos(2 * radius / (1 + np.sqrt(1 + 4 * radius**2)))
     falls = _turned_slope(steepest, radius) < 0
@@ -132,10 +132,10 @@ def _folds(radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _window(radius: np.ndarray) -> np.ndarray:
-    """Returns the |ψ| beyond which preimages have no weight: π, or less far out.
+    """Returns the |ψ| beyond which preimages have no weight.
 
-    There log N(r) N(t) lies 40 below its value at ψ = 0, a quadratic equation in
-    q = 1 - cos ψ.
+    It is π at small radii. At larger ones, log N(r) N(t) is there 40 below its value at
+    ψ = 0, which is a quadratic equation in q = 1 - cos ψ.
     """
     rho = np.maximum(radius, 5)
     square = rho**2 * (1 / RADIAL**2 - 1 / TANGENTIAL**2) / 2
@@ -145,7 +145,7 @@ def _window(radius: np.ndarray) -> np.ndarray:
 
 
 def _bisect(function, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Returns the zero of a function that rises from low to high, in either order."""
+    """Returns the zero of a function that is negative at low and positive at high."""
     low, high = low.copy(), high.copy()
     for _ in range(52):
         middle = (low + high) / 2
@@ -158,7 +158,7 @@ def _circle_mean(radius: np.ndarray) -> np.ndarray:
     """Returns the log of the mean of p over circles, (1/8π) ∮ N(r) N(t) dψ.
 
     Only the half with r > 0 has weight. There dψ = dt/r, and the integrand is nearly
-    Gaussian in t: Gauss-Hermite quadrature.
+    Gaussian in t, which suits Gauss-Hermite quadrature.
     """
     nodes, weights = (column[:, None] for column in np.polynomial.hermite.hermgauss(24))
     width = np.sqrt(2 / (1 / TANGENTIAL**2 - (1 - 1 / radius) / RADIAL**2))

@@ -1,38 +1,41 @@
-"""Fits of one chain in different orders: their ranking, and what it says."""
+"""OrderComparison: fits of one chain in different orders, ranked."""
 
 import dataclasses
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tfp_flows._core.statistics import standard_error
 from tfp_flows.flow import Flow
 
+if TYPE_CHECKING:
+    from tfp_flows.plotting.style import AxesLike, Figure
+
 __all__ = ["FittedOrder", "OrderComparison", "order_words", "ranked"]
 
-# Chance of calling any order clearly better than another when all are equal.
+# The chance of calling any order clearly better if all are equally good.
 _LEVEL = 0.05
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FittedOrder:
-    """A copy of the flow in one order, fitted, and how well it did.
+    """A fitted copy of the flow in one order, and its held-out log_prob.
 
     Attributes:
-      order: permutation of 0..K-1, in sampling order, as for `Flow.reordered`.
-      log_prob: `(m,)`, of each held-out point, in nats.
-      mean: of these, in nats; -inf where one of them is not finite.
-      standard_error: of the mean, in nats.
-      behind: how far the mean is behind that of the best order, in nats; 0 for the
-        best.
-      behind_error: standard error of `behind`, of the paired differences, point by
-        point: smaller than that of either mean.
+      order: the permutation of 0..K-1, in sampling order, as for `Flow.reordered`.
+      log_prob: log_prob of each held-out row, `(m,)`, in nats.
+      mean: the mean of these, in nats; -inf if any of them is not finite.
+      standard_error: the standard error of the mean, in nats.
+      behind: the mean of the best order minus this mean, in nats; 0 for the best.
+      behind_error: the standard error of `behind`, from the differences of each row;
+        as the rows are the same, it is smaller than that of either mean.
       flow: the fitted copy.
-      history: what its `fit` returned.
+      history: the result of its `fit`.
     """
 
     order: tuple[int, ...]
@@ -50,13 +53,13 @@ class OrderComparison:
     """Fits of one chain in different orders, the best first.
 
     Attributes:
-      fits: of type `FittedOrder`, by held-out mean, the best first.
-      held_out: `(m, event_size)`, the points that were held out; a dict of "x" and
-        "context" for a conditional flow.
+      fits: a `FittedOrder` for each order, the highest held-out mean first.
+      held_out: the held-out rows, `(m, event_size)`; a dict of "x" and "context" for a
+        conditional flow.
     """
 
     fits: tuple[FittedOrder, ...]
-    held_out: Any
+    held_out: np.ndarray | dict[str, np.ndarray]
 
     @property
     def best(self) -> FittedOrder:
@@ -64,10 +67,13 @@ class OrderComparison:
         return self.fits[0]
 
     def is_clear(self, fit: FittedOrder) -> bool:
-        """Whether an order is behind the best by more than chance explains.
+        """Returns whether an order is behind the best by more than chance explains.
 
-        The paired difference must exceed z standard errors, z so large that among as
-        many equal orders some pair does so in at most 1 of 20 comparisons (Bonferroni).
+        The paired difference must exceed z standard errors. If all orders are equally
+        good, any of their pairs exceeds z with a chance of at most 1/20 (Bonferroni).
+
+        Args:
+          fit: one of `fits`.
         """
         pairs = max(math.comb(len(self.fits), 2), 1)
         z = statistics.NormalDist().inv_cdf(1 - _LEVEL / (2 * pairs))
@@ -98,7 +104,7 @@ class OrderComparison:
 
     @property
     def verdict(self) -> str:
-        """Whether the order matters and which is best, in words."""
+        """A sentence that says whether the order matters, and which order is best."""
         best, others = self.best, self.fits[1:]
         if not math.isfinite(best.mean):
             return "No order has a finite density at all held-out points."
@@ -126,30 +132,30 @@ class OrderComparison:
     def plot(
         self,
         *,
-        context: Any = None,
+        context: ArrayLike | None = None,
         coordinates: tuple[int, int] = (0, 1),
-        axes: Any = None,
-    ) -> Any:
+        axes: "AxesLike" = None,
+    ) -> "Figure":
         """Draws the ranking beside the final density of each order.
 
-        A dot is an order's distance behind the best in nats; its bar reaches two
-        standard errors to each side. Densities are exact, to the same limits; of more
-        than two coordinates, samples of two are drawn.
+        A dot is the distance of an order from the best one in nats, and its bar
+        reaches two standard errors to each side. Densities are exact and have the same
+        limits. With more than two coordinates, samples of two of them are drawn.
 
         Args:
-          context: `(context_size,)`, for a conditional flow: the one to draw it for.
-          coordinates: the two to draw, of more than two.
-          axes: one Axes for the ranking and one for each order; a new figure when
-            None.
+          context: the context to draw a conditional flow for, `(context_size,)`.
+          coordinates: the two coordinates to draw, if there are more than two.
+          axes: one Axes for the ranking and one for each order; None makes a new
+            figure.
 
         Returns:
           The matplotlib Figure that was drawn on.
 
         Raises:
-          ValueError: `axes` are too few, coordinates that there are not, or a context
-            that is missing, not asked for, or of another shape.
+          ValueError: `axes` are too few, coordinates do not exist, or a context is
+            missing, not needed, or of another shape.
         """
-        # Loads matplotlib: not before it is asked for.
+        # This imports matplotlib.
         from tfp_flows.plotting.comparison import draw_comparison
 
         return draw_comparison(
@@ -160,7 +166,7 @@ class OrderComparison:
 def ranked(
     fitted: list[tuple[tuple[int, ...], np.ndarray, Flow, Any]],
 ) -> tuple[FittedOrder, ...]:
-    """Returns the fits by their mean, the best first; what is not finite comes last."""
+    """Returns the fits, the highest mean first; fits that are not finite come last."""
 
     def mean(log_prob: np.ndarray) -> float:
         return float(log_prob.mean()) if np.isfinite(log_prob).all() else -math.inf

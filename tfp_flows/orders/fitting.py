@@ -1,15 +1,16 @@
-"""compare_orders: copies of a flow in different orders, fitted to the same points."""
+"""compare_orders: fits copies of a flow in different orders to the same rows."""
 
 import contextlib
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from tfp_flows._core import checks
 from tfp_flows.flow import Flow
@@ -18,14 +19,15 @@ from tfp_flows.orders.comparison import OrderComparison, order_words, ranked
 
 __all__ = ["compare_orders"]
 
-# For a flow that was not compiled. A rate that ends at 0 leaves little to chance.
+# Of flows that were not compiled. With a rate that ends at 0, the results depend less
+# on chance.
 _LEARNING_RATE = 5e-3
-_STEPS_AT_ONCE = 16  # in one call of the compiled step
+_STEPS_PER_EXECUTION = 16
 
 
 def compare_orders(
     flow: Flow,
-    x: Any,
+    x: ArrayLike | Mapping[str, ArrayLike],
     *,
     n: int = 6,
     orders: Sequence[Sequence[int]] | None = None,
@@ -37,36 +39,38 @@ def compare_orders(
 ) -> OrderComparison:
     """Fits copies of a flow in different orders, and says whether the order matters.
 
-    Each copy is `flow.reordered(order)`: weights of its own, which start at the values
-    that the flow has now, so hand in one that is not fitted yet. All see the same
-    points in the same batches, and are judged on the same held-out points. A bijector
-    that starts from data takes its start in each order anew.
+    Each copy is `flow.reordered(order)`. It has its own weights, which start at the
+    present values, so the flow should not be fitted yet. All copies are trained on the
+    same rows in the same batches and compared on the same held-out rows. Bijectors
+    that start from data do so in each copy.
 
-    Each copy has an optimizer of its own: as the flow's, with its settings, where the
-    flow was compiled; else Adam, whose rate falls from 0.005 to 0 as a cosine.
+    If the flow was compiled, each copy gets a new optimizer of the same type and
+    settings. Otherwise it gets Adam with a rate that falls from 0.005 to 0 along a
+    cosine.
 
     Args:
-      flow: of at least two bijectors; it stays as it is.
-      x: points `(m, event_size)`; {"x": points, "context": `(m, context_size)`} for
-        a conditional flow.
-      n: number of random orders beside the given one; fewer where there are not as
-        many.
-      orders: permutations of 0..K-1, as for `Flow.reordered`, instead of random ones.
-        The given order is always among them.
-      epochs: passes over the points.
-      batch_size: points a step.
-      validation_split: share of the points that are held out, drawn at random.
-      seed: of the orders, of the points that are held out, and of the batches.
-      verbose: 0 is silent; 1 shows a progress bar of Keras for each order; 2 shows
-        the lines of Keras's own `fit`.
+      flow: a Flow of at least two bijectors, which is not changed.
+      x: rows `(m, event_size)`, or {"x": rows, "context": `(m, context_size)`} for a
+        conditional flow.
+      n: the number of random orders besides the given one; there are fewer if not as
+        many exist.
+      orders: permutations of 0..K-1, as for `Flow.reordered`, in place of random ones.
+        The given order is always added.
+      epochs: the number of passes over the rows.
+      batch_size: the number of rows in a step.
+      validation_split: the share of rows, chosen at random, that is held out.
+      seed: the seed of the orders, the held-out rows and the batches; None draws one.
+      verbose: 0 is silent, 1 shows a progress bar for each order, and 2 shows the
+        lines of Keras's own `fit`.
 
     Returns:
-      The fits, the best first: `print` it, `.best.flow`, `.plot()`.
+      An OrderComparison with the best fit first: print it, use its `best.flow`, or
+      call its `plot()`.
 
     Raises:
-      TypeError: `flow` is not a Flow, or points that are not numbers.
+      TypeError: `flow` is not a Flow, or the rows are not numbers.
       ValueError: the flow has fewer than two bijectors or nothing to learn, an order
-        is not a permutation, or points as `Flow.fit` refuses them.
+        is not a permutation, or `Flow.fit` refuses the rows.
 
     Example:
       >>> import tfp_flows as tfpf
@@ -97,7 +101,7 @@ def compare_orders(
         copy = flow.reordered(order)
         _compile_as(copy, flow, steps)
         with _many_graphs(), warnings.catch_warnings():
-            # Of points that an order does not reach, the result tells.
+            # The result says which held-out rows have no density in an order.
             warnings.filterwarnings(
                 "ignore", ".*The step was not taken", RuntimeWarning
             )
@@ -141,7 +145,7 @@ def _as_orders(flow: Flow, orders: Any, n: int, seed: int) -> list[tuple[int, ..
 
 
 def _split(flow: Flow, x: Any, fraction: float, seed: int) -> tuple[Any, Any]:
-    """Returns training and held-out points, in the flow's dtype, drawn at random.
+    """Returns training and held-out rows, split at random, in the flow's dtype.
 
     Raises:
       TypeError, ValueError: as `Flow.fit`.
@@ -181,7 +185,7 @@ def _split(flow: Flow, x: Any, fraction: float, seed: int) -> tuple[Any, Any]:
 
 
 def _batches(points: Any, batch_size: int, seed: int | None = None) -> tf.data.Dataset:
-    """Returns batches, shuffled anew in each pass, the same way for the same seed."""
+    """Returns batches; with a seed they are shuffled in each pass."""
     dataset = tf.data.Dataset.from_tensor_slices(points)
     if seed is not None:
         count = int(dataset.cardinality())
@@ -190,20 +194,20 @@ def _batches(points: Any, batch_size: int, seed: int | None = None) -> tf.data.D
 
 
 def _compile_as(copy: Flow, flow: Flow, steps: int) -> None:
-    """Compiles the copy as the flow is, with an optimizer of its own."""
+    """Compiles the copy as the flow is compiled, with a new optimizer."""
     if flow.compiled:
         optimizer = type(flow.optimizer).from_config(flow.optimizer.get_config())
-        at_once, jit_compile = flow.steps_per_execution, flow.jit_compile
+        steps_per_call, jit_compile = flow.steps_per_execution, flow.jit_compile
     else:
         rate = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps)
         optimizer = keras.optimizers.Adam(rate)
-        at_once, jit_compile = _STEPS_AT_ONCE, False
-    copy.compile(optimizer, steps_per_execution=at_once, jit_compile=jit_compile)
+        steps_per_call, jit_compile = _STEPS_PER_EXECUTION, False
+    copy.compile(optimizer, steps_per_execution=steps_per_call, jit_compile=jit_compile)
 
 
 @contextlib.contextmanager
 def _many_graphs() -> Iterator[None]:
-    """Silences TensorFlow's word on retracing: each copy has graphs of its own."""
+    """Silences TensorFlow's warnings of retracing, as each copy has its own graphs."""
 
     def is_other(record: logging.LogRecord) -> bool:
         return "retracing" not in record.getMessage()
@@ -217,7 +221,7 @@ def _many_graphs() -> Iterator[None]:
 
 
 def _log_prob(flow: Flow, points: Any) -> np.ndarray:
-    """Returns the log-density of points, `(m,)` float64, in nats."""
+    """Returns log_prob of rows, `(m,)` float64, in nats."""
     if flow.context_size:
         values = flow.given(points["context"]).log_prob(points["x"])
     else:
@@ -226,7 +230,7 @@ def _log_prob(flow: Flow, points: Any) -> np.ndarray:
 
 
 class _Progress(keras.callbacks.Callback):
-    """Keras's progress bar over the epochs; and an end to what is not finite."""
+    """Shows a progress bar over the epochs, and ends fits whose loss is not finite."""
 
     def __init__(self, shown: bool) -> None:
         super().__init__()
@@ -243,7 +247,7 @@ class _Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         loss, held_out = logs["loss"], logs["val_loss"]
         done = epoch + 1 == self.params["epochs"]
-        if not math.isfinite(loss):  # it will not come back
+        if not math.isfinite(loss):  # it would not recover
             self.model.stop_training = done = True
         values = [("loss", loss), ("val_loss", held_out)]
         self._bar.update(epoch + 1, values, finalize=done)

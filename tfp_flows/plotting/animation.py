@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.animation import FuncAnimation
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
+from numpy.typing import ArrayLike
 
 from tfp_flows._core import checks
 from tfp_flows.flow.flow import Flow, Stage
@@ -29,7 +30,7 @@ _DPI = 80  # keeps the files small
 def animate_stages(
     flow: Flow,
     *,
-    context: Any = None,
+    context: ArrayLike | None = None,
     n: int = 1000,
     seed: int = 0,
     show: str = "both",
@@ -232,7 +233,7 @@ def animate_training(
     *,
     interval: int = 200,
     coordinates: tuple[int, int] = (0, 1),
-    axes: Any = None,
+    axes: style.AxesLike = None,
 ) -> FuncAnimation:
     """Films how the stages were learned: a panel for each stage, a frame per record.
 

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from tfp_flows._core import checks
+from tfp_flows.flow import Flow
 from tfp_flows.plotting import style
 
 if TYPE_CHECKING:
-    from tfp_flows.diagnostics import Calibration
+    from tfp_flows.diagnostics import Calibration, FitReport
+    from tfp_flows.diagnostics.held_out import FittedDensity
 
 __all__ = ["plot_calibration"]
 
@@ -23,13 +26,13 @@ _SHARE, _NORMAL = "share of the flow below", "normal"
 
 
 def plot_calibration(
-    report: Any,
-    x_test: Any = None,
+    report: "FitReport | Flow | FittedDensity",
+    x_test: ArrayLike | None = None,
     *,
-    context: Any = None,
+    context: ArrayLike | None = None,
     coordinates: int = 2,
     seed: int = 0,
-    axes: Any = None,
+    axes: style.AxesLike = None,
 ) -> Figure:
     """Draws the calibration of a flow: histograms and quantiles of held-out rows.
 
@@ -81,7 +84,7 @@ def plot_calibration(
 
 
 def _calibrations(
-    report: Any, x_test: Any, context: Any, seed: int
+    report: Any, x_test: Any, context: ArrayLike | None, seed: int
 ) -> Sequence["Calibration"]:
     # It imports scikit-learn, which no other picture needs.
     from tfp_flows import diagnostics

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from tfp_flows.plotting import arguments, drawables, panels, style
 from tfp_flows.plotting.densities import plot_density
@@ -21,9 +22,9 @@ _ERRORS = 2.0  # standard errors that a bar reaches to each side
 def draw_comparison(
     comparison: Any,
     *,
-    context: Any = None,
+    context: ArrayLike | None = None,
     coordinates: tuple[int, int] = (0, 1),
-    axes: Any = None,
+    axes: style.AxesLike = None,
 ) -> Figure:
     """Draws an `OrderComparison`; see `OrderComparison.plot`."""
     fits = comparison.fits

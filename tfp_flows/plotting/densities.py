@@ -8,6 +8,7 @@ import tensorflow_probability as tfp
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from tfp_flows._core import checks
 from tfp_flows.plotting import arguments, drawables, panels, style
@@ -28,10 +29,10 @@ _DEPTH = 12.0  # nats below the highest value that `log=True` shows
 
 def plot_density(
     density: Any,
-    data: Any = None,
+    data: ArrayLike | None = None,
     *,
     components: tfp.distributions.MixtureSameFamily | None = None,
-    limits: Any = None,
+    limits: ArrayLike | None = None,
     resolution: int | None = None,
     log: bool = False,
     seed: int = 0,
@@ -205,12 +206,12 @@ def _weighted(
 
 def plot_samples(
     flow: Any,
-    data: Any = None,
+    data: ArrayLike | None = None,
     *,
     n: int = 2000,
     seed: int = 0,
     coordinates: tuple[int, int] = (0, 1),
-    axes: Any = None,
+    axes: style.AxesLike = None,
 ) -> Figure:
     """Draws the data beside samples of the flow, with the same limits.
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from numpy.typing import ArrayLike
 
 from tfp_flows._core import checks
 from tfp_flows._core.conditioning import bind, context_size_of
@@ -55,7 +56,7 @@ class DrawnBijector:
 
 
 def as_drawn_bijector(
-    flow: Any, stage: int | None, context: Any, limits: Any, seed: int
+    flow: Any, stage: int | None, context: ArrayLike | None, limits: Any, seed: int
 ) -> DrawnBijector:
     """Returns the part of a Flow, or the bijector, that is to be drawn.
 
@@ -98,7 +99,7 @@ def as_drawn_bijector(
     )
 
 
-def _bound(bijector: tfb.Bijector, context: Any) -> tfb.Bijector:
+def _bound(bijector: tfb.Bijector, context: ArrayLike | None) -> tfb.Bijector:
     width = context_size_of(bijector)
     if (context is None) == bool(width) or np.size(context) != (width or 1):
         raise ValueError(

@@ -92,7 +92,7 @@ class Film(FuncAnimation):
     def __del__(self) -> None:
         """Does nothing; matplotlib warns of animations that were never shown."""
 
-    def save(self, filename: Any, *args: Any, **kwargs: Any) -> None:
+    def save(self, filename: str | Path, *args: Any, **kwargs: Any) -> None:
         """Saves to a file; ".html" becomes one page that needs no other files.
 
         Args:

@@ -4,6 +4,7 @@ from typing import Any
 
 import tensorflow_probability as tfp
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from tfp_flows._core.conditioning import Invert
 from tfp_flows.bijectors import MixtureCDF
@@ -20,12 +21,12 @@ _RESOLUTION = 500
 
 def plot_line(
     flow: Flow,
-    data: Any = None,
+    data: ArrayLike | None = None,
     *,
-    context: Any = None,
+    context: ArrayLike | None = None,
     n: int = 2000,
     seed: int = 0,
-    axes: Any = None,
+    axes: style.AxesLike = None,
 ) -> Figure:
     """Draws a flow of one coordinate in three panels.
 

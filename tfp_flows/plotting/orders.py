@@ -1,9 +1,9 @@
 """The stages of a flow in the given order of its bijectors and in others."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from tfp_flows._core import checks
 from tfp_flows.flow.composition import random_orders
@@ -18,7 +18,7 @@ __all__ = ["plot_orders"]
 def plot_orders(
     flow: Flow,
     *,
-    context: Any = None,
+    context: ArrayLike | None = None,
     orders: Sequence[Sequence[int]] | None = None,
     n: int = 3,
     seed: int = 0,
@@ -27,7 +27,7 @@ def plot_orders(
     share_limits: bool = False,
     coordinates: tuple[int, int] = (0, 1),
     resolution: int = 100,
-    axes: Any = None,
+    axes: style.AxesLike = None,
 ) -> Figure:
     """Draws the stages in the given order and, row by row, in other orders.
 

@@ -1,11 +1,13 @@
 """Many coordinates of data and samples: in pairs, and each by itself."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from tfp_flows._core import checks
 from tfp_flows._core.statistics import median_and_spread
@@ -28,13 +30,13 @@ _GREYS, _BLUES = ("#c9c9c9", "#7d7d7d"), ("#a9d0ea", style.BLUE)
 
 def plot_pairs(
     flow: Any,
-    data: Any = None,
+    data: ArrayLike | None = None,
     *,
-    names: Any = None,
-    coordinates: Any = None,
+    names: str | Sequence[str] | None = None,
+    coordinates: int | Sequence[int] | None = None,
     n: int = 2000,
     seed: int = 0,
-    axes: Any = None,
+    axes: style.AxesLike = None,
 ) -> Figure:
     """Draws each pair of coordinates: data below the diagonal, samples above it.
 
@@ -114,13 +116,13 @@ def plot_pairs(
 
 def plot_marginals(
     flow: Any,
-    data: Any = None,
+    data: ArrayLike | None = None,
     *,
-    names: Any = None,
-    coordinates: Any = None,
+    names: str | Sequence[str] | None = None,
+    coordinates: int | Sequence[int] | None = None,
     n: int = 5000,
     seed: int = 0,
-    axes: Any = None,
+    axes: style.AxesLike = None,
 ) -> Figure:
     """Draws the marginal of every coordinate, of the data and of samples.
 
@@ -184,12 +186,12 @@ def plot_marginals(
     return cells[0].figure
 
 
-def _labels(data: Any, names: Any, event_size: int) -> list[str]:
+def _labels(data: ArrayLike | None, names: Any, event_size: int) -> list[str]:
     named = _names(data, names, event_size)
     return named or [f"coordinate {i}" for i in range(event_size)]
 
 
-def _names(data: Any, names: Any, event_size: int) -> list[str] | None:
+def _names(data: ArrayLike | None, names: Any, event_size: int) -> list[str] | None:
     """Returns the user's names of the coordinates, shortened, or None."""
     names = arguments.coordinate_names(data, names, event_size)
     return names and [
@@ -199,7 +201,7 @@ def _names(data: Any, names: Any, event_size: int) -> list[str] | None:
 
 
 def _clouds(
-    flow: Any, event_size: int, sample: Any, data: Any, n: int, seed: int
+    flow: Any, event_size: int, sample: Any, data: ArrayLike | None, n: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns the finite samples, and the data in random order if there are any."""
     n = checks.positive_int(n, "n")

@@ -1,9 +1,8 @@
 """One stage in a large panel, with histograms of its coordinates."""
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from tfp_flows._core import checks
 from tfp_flows.flow import Flow
@@ -20,7 +19,7 @@ def plot_stage(
     flow: Flow,
     stage: int,
     *,
-    context: Any = None,
+    context: ArrayLike | None = None,
     n: int = 2000,
     seed: int = 0,
     coordinates: tuple[int, int] = (0, 1),

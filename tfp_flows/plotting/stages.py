@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from tfp_flows._core import checks
 from tfp_flows.flow.flow import Flow, Stage
@@ -23,7 +24,7 @@ _LINE_RESOLUTION = 400
 def plot_stages(
     flow: Flow,
     *,
-    context: Any = None,
+    context: ArrayLike | None = None,
     n: int = 2000,
     seed: int = 0,
     show: str = "both",
@@ -31,7 +32,7 @@ def plot_stages(
     coordinates: tuple[int, int] = (0, 1),
     resolution: int | None = None,
     columns: int | None = None,
-    axes: Any = None,
+    axes: style.AxesLike = None,
 ) -> Figure:
     """Draws samples and the density after every bijector, one panel for each stage.
 

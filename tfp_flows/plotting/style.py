@@ -1,6 +1,6 @@
 """The look of all pictures; it is passed to each artist and never set globally."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+AxesLike = Axes | Sequence[Any] | np.ndarray | None  # any nesting of Axes
 
 INK = "#2b2b2b"
 MUTED = "#8a8a8a"
@@ -98,7 +100,7 @@ def new_axes(ax: Axes | None, width: float = 5.0, height: float = 4.0) -> Axes:
 
 
 def new_grid(
-    axes: Any, rows: int, columns: int, panel: float, count: int
+    axes: AxesLike, rows: int, columns: int, panel: float, count: int
 ) -> list[Axes]:
     """Returns `count` axes, row by row: the given ones, or those of a new figure.
 

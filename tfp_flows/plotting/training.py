@@ -1,8 +1,9 @@
 """The loss of every epoch of a fit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -13,7 +14,10 @@ __all__ = ["plot_history"]
 
 
 def plot_history(
-    history: Any, *, entropy: float | None = None, ax: Axes | None = None
+    history: keras.callbacks.History | Mapping[str, Sequence[float]],
+    *,
+    entropy: float | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """Draws the loss of every epoch in nats, and that of the validation data.
 

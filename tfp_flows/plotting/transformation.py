@@ -1,11 +1,12 @@
 """The function between data and base of a flow of one coordinate."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from tfp_flows.flow.flow import Flow, Stage
 from tfp_flows.plotting import arguments, drawables, panels, style
@@ -21,9 +22,9 @@ _FAR = 1e9
 
 def plot_transformation(
     flow: Flow,
-    data: Any = None,
+    data: ArrayLike | None = None,
     *,
-    context: Any = None,
+    context: ArrayLike | None = None,
     n: int = 2000,
     seed: int = 0,
     ax: Axes | None = None,
@@ -112,7 +113,12 @@ class Line(NamedTuple):
 
 
 def points_of_line(
-    caller: str, flow: Flow, data: Any, context: Any, n: int, seed: int
+    caller: str,
+    flow: Flow,
+    data: ArrayLike | None,
+    context: ArrayLike | None,
+    n: int,
+    seed: int,
 ) -> Line:
     """Returns the Line of a flow, or raises in the name of the function `caller`."""
     arguments.as_flow(flow)

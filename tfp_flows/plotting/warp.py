@@ -7,6 +7,7 @@ import tensorflow_probability as tfp
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from tfp_flows._core import checks
 from tfp_flows.flow import Flow
@@ -41,13 +42,13 @@ def plot_warp(
     flow: Flow | tfb.Bijector,
     *,
     stage: int | None = None,
-    context: Any = None,
-    limits: Any = None,
+    context: ArrayLike | None = None,
+    limits: ArrayLike | None = None,
     coordinates: tuple[int, int] = (0, 1),
-    at: Any = None,
+    at: ArrayLike | None = None,
     lines: int = 13,
     seed: int = 0,
-    axes: Any = None,
+    axes: style.AxesLike = None,
 ) -> Figure:
     """Draws a grid of lines and circles before and after a bijector.
 
@@ -126,10 +127,10 @@ def plot_log_det(
     flow: Flow | tfb.Bijector,
     *,
     stage: int | None = None,
-    context: Any = None,
-    limits: Any = None,
+    context: ArrayLike | None = None,
+    limits: ArrayLike | None = None,
     coordinates: tuple[int, int] = (0, 1),
-    at: Any = None,
+    at: ArrayLike | None = None,
     resolution: int | None = None,
     seed: int = 0,
     ax: Axes | None = None,

@@ -1,1 +1,1 @@
-"""Targets without data: fitting to an unnormalized density, and correcting the fit."""
+"""Fitting flows to unnormalized densities, and correcting the fit by importance."""

@@ -1,4 +1,4 @@
-"""Importance weights: what a fitted flow's samples say of its target exactly."""
+"""Importance weights: they correct the samples of a fitted flow for its target."""
 
 import dataclasses
 import random
@@ -17,21 +17,27 @@ __all__ = ["Estimate", "ImportanceSample", "importance"]
 
 
 class Estimate(NamedTuple):
-    """An estimate from samples, and its standard error."""
+    """An estimate from samples, and its standard error.
 
-    value: Any
-    standard_error: Any
+    Attributes:
+      value: the estimate, a float or an array.
+      standard_error: its standard error, of the same shape.
+    """
+
+    value: float | np.ndarray
+    standard_error: float | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class ImportanceSample:
-    """Samples of a flow q, weighted so that they stand for a target p.
+    """Samples of a flow q, with weights under which they represent a target p.
 
-    With n samples, weights w = exp(target_log_prob(x)) / q(x), and w̄ = w / Σ w.
+    The weights of the n samples are w = exp(target_log_prob(x)) / q(x). Below,
+    w̄ = w / Σ w.
 
     Attributes:
-      x: `(n, event_size)`, drawn from the flow.
-      log_weights: `(n,)`, log w in nats; -inf where the target is zero.
+      x: the samples of the flow, `(n, event_size)`.
+      log_weights: log w in nats, `(n,)`; -inf where the target is zero.
     """
 
     x: tf.Tensor
@@ -39,10 +45,10 @@ class ImportanceSample:
 
     @property
     def ess(self) -> float:
-        """Effective sample size, 1 / Σ w̄², from 1 to n.
+        """The effective sample size 1 / Σ w̄², from 1 to n.
 
-        It counts what the weights of these samples lose. A part of the target that
-        the flow never samples is missing from it.
+        It measures how much precision is lost by unequal weights. It cannot show parts
+        of the target that the flow never samples.
 
         Source: Kish (1965), "Survey sampling".
         """
@@ -50,14 +56,14 @@ class ImportanceSample:
 
     @property
     def ess_fraction(self) -> float:
-        """Effective sample size as a fraction of n."""
+        """The effective sample size as a fraction of n, in (0, 1]."""
         return self.ess / len(self._shares)
 
     @property
     def log_z(self) -> Estimate:
-        """Log of the target's normalizer, log(Σ w / n), in nats.
+        """The log of the target's normalizer, log(Σ w / n), in nats.
 
-        The standard error is that of Σ w / n, divided by it (delta method).
+        Its standard error is that of Σ w / n divided by Σ w / n (delta method).
         """
         log_weights = self.log_weights.numpy().astype(np.float64)
         peak, n = log_weights.max(), len(log_weights)
@@ -66,17 +72,17 @@ class ImportanceSample:
         return Estimate(float(value), float(np.sqrt(variance)))
 
     def expectation(self, function: Callable[[tf.Tensor], Any]) -> Estimate:
-        """Returns E_p[function(x)], self-normalized: Σ w̄ · function(x).
+        """Returns the self-normalized estimate Σ w̄ · function(x) of E_p[function(x)].
 
         Args:
-          function: from points `(n, event_size)` to values `(n, ...)`.
+          function: maps points `(n, event_size)` to values `(n, ...)`.
 
         Returns:
-          Value and standard error, `(...)` each, the latter by the delta method:
-          √(Σ w̄² (function(x) - value)²).
+          The value and its standard error, `(...)` each. The standard error is
+          √(Σ w̄² (function(x) - value)²), by the delta method.
 
         Raises:
-          ValueError: `function` does not return a value for each point.
+          ValueError: `function` does not return one value for each point.
         """
         values = np.asarray(function(self.x), np.float64)
         shares = self._shares
@@ -92,12 +98,15 @@ class ImportanceSample:
     def resample(self, n: int, *, seed: int | None = None) -> tf.Tensor:
         """Returns points of approximately the target, `(n, event_size)`.
 
-        They are drawn from x with replacement, with probabilities w̄: independent, as
-        long as `n` is well below `ess`.
+        They are drawn from x with replacement with probabilities w̄. They are nearly
+        independent if `n` is well below `ess`.
 
         Args:
-          n: how many.
-          seed: of the draw; drawn when None.
+          n: the number of points, at least 1.
+          seed: the seed of the draw; None draws one.
+
+        Raises:
+          ValueError: `n` is not a whole number ≥ 1.
 
         Source: Rubin (1988), "Using the SIR algorithm to simulate posterior
         distributions".
@@ -124,21 +133,24 @@ def importance(
 ) -> ImportanceSample:
     """Returns samples of a flow with importance weights for a target.
 
-    Whatever the flow was fitted by, expectations under these weights and their log Z
-    converge to those of the target, where the flow covers it.
+    Expectations under these weights, and their log Z, converge to those of the target,
+    however the flow was fitted, if the flow covers the target.
 
     Args:
-      flow: the proposal; not conditional.
-      target_log_prob: as for `ReverseKL`; -inf where the target is zero.
-      n: number of samples, at least 2.
-      seed: of the samples; drawn when None.
-      batch_size: points computed at once; 65,536 when None.
+      flow: the Flow to sample, which must not be conditional.
+      target_log_prob: the log-density, as for `ReverseKL`; -inf where it is zero.
+      n: the number of samples, at least 2.
+      seed: the seed of the samples; None draws one.
+      batch_size: the number of points in one call; None takes 65,536.
+
+    Returns:
+      An ImportanceSample.
 
     Raises:
       TypeError: `flow` is not a Flow, or `target_log_prob` does not return numbers of
         its dtype.
-      ValueError: a conditional flow; or a target that does not return one number a
-        point, is NaN or +inf at one, or zero at all of them.
+      ValueError: the flow is conditional; or `target_log_prob` does not return one
+        number for each point, is NaN or +inf at a point, or -inf at all of them.
 
     Example:
       >>> import tfp_flows as tfpf
@@ -160,7 +172,7 @@ def importance(
     seeds = random.Random(checks.as_seed(seed))
     points, log_weights = [], []
     for start, stop in chunks(n, batch_size):
-        # The last stage has the density from the way there: no inverse is needed.
+        # The last stage knows the density of its samples, so that no inverse is needed.
         drawn = flow.stages(stop - start, seed=seeds.randrange(2**31))[-1]
         target = target_values(target_log_prob, drawn.samples)
         points.append(drawn.samples)

@@ -1,7 +1,8 @@
-"""ReverseKL: fitting a flow to an unnormalized density by its own samples."""
+"""ReverseKL: fits a flow to an unnormalized density by means of its own samples."""
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -31,35 +32,36 @@ _FLOW_NOT_FINITE = (
 class ReverseKL(keras.Model):
     """Fits a Flow to an unnormalized log-density, without data, by Keras's own `fit`.
 
-    For a flow q with weights θ, x = f_θ(z) with z from its base, and a target
-    p(x) = exp(target_log_prob(x)) / Z, the loss is minus the evidence lower bound::
+    Let q be a flow with weights θ and samples x = f_θ(z), with z from its base, and
+    p(x) = exp(target_log_prob(x)) / Z a target. The loss is the negative evidence lower
+    bound::
 
         loss(θ) = E_q[log q(x) - target_log_prob(x)] = KL(q ‖ p) - log Z,  in nats
 
-    estimated from fresh samples at every step. Its gradient is that of the path of
-    the samples alone, with v held fixed::
+    estimated from new samples at every step. Its gradient is the path gradient, with v
+    held fixed::
 
         ∂loss/∂θ = E_z[vᵀ ∂f_θ(z)/∂θ],    v = ∂/∂x [log q(x) - target_log_prob(x)]
 
-    What it leaves out, E_q[∂log q(x; θ)/∂θ], is zero on average and noise in a
-    sample. So the gradient has no variance where q = p ("sticking the landing"). It
-    costs one inverse of the flow more than the plain gradient.
+    It omits the term E_q[∂log q(x; θ)/∂θ], which is zero on average but not in a
+    sample, so that the gradient has no variance where q = p ("sticking the landing").
+    It needs one more inverse of the flow than the full gradient.
 
-    Beside "loss", the history has "ess": the effective sample size of a batch under
-    importance weights p/q, as a fraction of it; 1 where q = p.
+    The history has "loss" and "ess", the effective sample size of a batch under the
+    importance weights p/q, as a fraction of the batch; it is 1 where q = p.
 
     Args:
-      flow: the Flow, which is fitted in place; not conditional. Weights that start
-        from data stay as they are: give a spline its box.
-      target_log_prob: from points `(n, event_size)`, in the flow's dtype, to log p
-        `(n,)` up to a constant, in nats; of TensorFlow operations.
-      path_gradient: False takes the plain gradient of the estimate.
-      name: of the model.
+      flow: the Flow, which is fitted in place and must not be conditional. There are
+        no data for weights that start from data, so give a spline its box.
+      target_log_prob: maps points `(n, event_size)` in the flow's dtype to log p up to
+        a constant, `(n,)`, in nats, by TensorFlow operations.
+      path_gradient: False takes the full gradient of the estimate.
+      name: the name of the model.
 
     Raises:
       TypeError: `flow` is not a Flow, or `target_log_prob` is not callable.
-      ValueError: a flow that is conditional, has nothing to learn, or whose base has
-        samples that cannot be differentiated.
+      ValueError: the flow is conditional, has nothing to learn, or has a base whose
+        samples cannot be differentiated.
 
     Example:
       >>> import keras, tfp_flows as tfpf
@@ -105,14 +107,16 @@ class ReverseKL(keras.Model):
         self._ess = keras.metrics.Mean("ess", dtype=flow.dtype)
         self.built = True
 
-    def compile(self, optimizer: Any = "adam", **kwargs: Any) -> None:
+    def compile(
+        self, optimizer: str | keras.optimizers.Optimizer = "adam", **kwargs: Any
+    ) -> None:
         """Configures training.
 
         Args:
-          optimizer: Keras optimizer or its name.
-          **kwargs: as for `keras.Model.compile`, but for `loss`. XLA is off unless
-            `jit_compile` is given; under it a target that is not finite goes
-            unnoticed until the loss is NaN.
+          optimizer: a Keras optimizer or its name.
+          **kwargs: as for `keras.Model.compile`, except `loss`. XLA is off unless
+            `jit_compile` is given; with XLA, a target that is not finite is noticed
+            only when the loss is NaN.
         """
         kwargs.setdefault("jit_compile", False)
         super().compile(optimizer=optimizer, loss=_first, **kwargs)
@@ -131,12 +135,12 @@ class ReverseKL(keras.Model):
         """Fits the flow's weights, by Keras's own `fit`.
 
         Args:
-          epochs: how many; an epoch is as long as is said here.
-          steps_per_epoch: steps in one.
-          batch_size: samples drawn at each step.
-          validation_steps: batches, the same ones after every epoch, for "val_loss"
-            and "val_ess"; 0 for none.
-          seed: of all draws; drawn when None.
+          epochs: the number of epochs.
+          steps_per_epoch: the number of steps in an epoch.
+          batch_size: the number of samples drawn at each step.
+          validation_steps: the number of batches for "val_loss" and "val_ess", the
+            same ones after every epoch; 0 for none.
+          seed: the seed of all draws; None draws one.
           **kwargs: as for `keras.Model.fit`: `callbacks`, `verbose`, `initial_epoch`,
             `validation_freq`.
 
@@ -145,8 +149,9 @@ class ReverseKL(keras.Model):
 
         Raises:
           TypeError: `target_log_prob` does not return numbers of the flow's dtype.
-          ValueError: it does not return one number a point, has no gradient, or is
-            NaN or infinite at points that the flow samples; or the fit diverged.
+          ValueError: `target_log_prob` does not return one number for each point, has
+            no gradient, or is NaN or infinite at samples of the flow; or the fit
+            diverged.
         """
         batch_size = checks.positive_int(batch_size, "batch_size")
         steps = checks.positive_int(steps_per_epoch, "steps_per_epoch")
@@ -155,14 +160,14 @@ class ReverseKL(keras.Model):
         x = self.flow.sample(batch_size, seed=seeds.randrange(2**31))
         check_target(self._target_log_prob, x)
         draws = _draws(seeds.randrange(2**31), batch_size)
-        held_out = _draws(seeds.randrange(2**31), batch_size).take(validation_steps)
-        self.optimizer.build(self.trainable_variables)  # or Keras traces a step twice
+        validation = _draws(seeds.randrange(2**31), batch_size).take(validation_steps)
+        self.optimizer.build(self.trainable_variables)  # else Keras traces a step twice
         try:
             return super().fit(
                 draws,
                 epochs=epochs,
                 steps_per_epoch=steps,
-                validation_data=held_out if validation_steps else None,
+                validation_data=validation if validation_steps else None,
                 shuffle=False,
                 **kwargs,
             )
@@ -173,11 +178,11 @@ class ReverseKL(keras.Model):
             raise
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Returns log q(x) - target_log_prob(x) of fresh samples, `(n,)`.
+        """Returns log q(x) - target_log_prob(x) of new samples, `(n,)`.
 
         Args:
-          inputs: `(n, 3)` whole numbers, from `fit`; the first row is the seed.
-          training: as Keras passes it on to the networks.
+          inputs: whole numbers `(n, 3)` from `fit`; the first row is the seed.
+          training: as for `keras.Model.call`.
         """
         n = inputs.shape[0] or tf.shape(inputs)[0]
         seed = tf.random.experimental.stateless_fold_in(inputs[0, :2], inputs[0, 2])
@@ -220,7 +225,7 @@ class ReverseKL(keras.Model):
         self._ess.update_state(tf.exp(log_ess(-y_pred)) / n)
         return super().compute_metrics(x, y_pred, y_pred, sample_weight)
 
-    def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
+    def save(self, filepath: str | Path, overwrite: bool = True, **kwargs: Any) -> None:
         """Saves the flow, so that Keras's checkpoints of a fit are those of the flow.
 
         Args and errors are those of `Flow.save`.
@@ -229,7 +234,7 @@ class ReverseKL(keras.Model):
 
 
 def _draws(seed: int, batch_size: int) -> tf.data.Dataset:
-    """Returns batches of rows (seed, step, row): a seed for each step and replica."""
+    """Returns batches of rows (seed, step, row), which seed each step and replica."""
     rows = tf.range(batch_size)
 
     def batch(step: tf.Tensor) -> tf.Tensor:
@@ -240,7 +245,7 @@ def _draws(seed: int, batch_size: int) -> tf.data.Dataset:
 
 
 def _first(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-    """Returns the loss of each sample, which is what the model computed."""
+    """Returns the loss of each sample, which the model has already computed."""
     return y_pred
 
 

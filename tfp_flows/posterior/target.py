@@ -1,4 +1,4 @@
-"""What is asked of a flow and of an unnormalized log-density that it is fitted to."""
+"""Checks of an unnormalized log-density and of the flow that is fitted to it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ TARGET_NOT_FINITE = (
 
 
 def check(flow: Any, target_log_prob: Any) -> None:
-    """Raises where the two are not an unconditional Flow and a function."""
+    """Raises if the two are not a Flow without context and a function."""
     if not isinstance(flow, Flow):
         raise TypeError(f"`flow` must be a Flow. Received: {type(flow).__name__}.")
     if not callable(target_log_prob):
@@ -41,7 +41,7 @@ def check(flow: Any, target_log_prob: Any) -> None:
 
 
 def target_values(target_log_prob: Callable, x: tf.Tensor) -> tf.Tensor:
-    """Returns the target at points `(n, event_size)`, of shape `(n,)`, checked."""
+    """Returns the target at n points, `(n,)`, with its shape and dtype checked."""
     values = target_log_prob(x)
     shape = np.shape(values)
     if shape != (x.shape[0],):
@@ -59,7 +59,7 @@ def target_values(target_log_prob: Callable, x: tf.Tensor) -> tf.Tensor:
 
 
 def check_target(target_log_prob: Callable, x: tf.Tensor) -> None:
-    """Raises where the reverse KL to this target would go wrong at once."""
+    """Raises if the target or its gradient is not finite at the samples `x`."""
     with tf.GradientTape() as tape:
         tape.watch(x)
         values = target_values(target_log_prob, x)
@@ -77,7 +77,7 @@ def check_target(target_log_prob: Callable, x: tf.Tensor) -> None:
 
 
 def raise_where(bad: np.ndarray, x: tf.Tensor, what: str, remedy: str = "") -> None:
-    """Raises with the first of the samples `x` that are `bad`, if there are any."""
+    """Raises with the first of the samples `x` that is `bad`, if there is one."""
     if bad.any():
         first = int(np.argmax(bad))
         raise ValueError(
@@ -88,5 +88,5 @@ def raise_where(bad: np.ndarray, x: tf.Tensor, what: str, remedy: str = "") -> N
 
 
 def log_ess(log_weights: tf.Tensor) -> tf.Tensor:
-    """Returns log((Σ w)² / Σ w²)."""
+    """Returns the log of the effective sample size (Σ w)² / Σ w²."""
     return 2 * tf.reduce_logsumexp(log_weights) - tf.reduce_logsumexp(2 * log_weights)

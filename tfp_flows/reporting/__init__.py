@@ -1,4 +1,4 @@
-"""The report of a fit: one page that says whether it is good and shows every stage."""
+"""The report of a fit: one page with its verdicts, its figures and every stage."""
 
 from tfp_flows.reporting.page import report
 

@@ -5,7 +5,7 @@
   const data = JSON.parse(document.getElementById("explorer-data").textContent);
   const at = (id) => document.getElementById(id);
   const canvas = at("explorer-canvas"), pen = canvas.getContext("2d");
-  const slider = at("stage"), caption = at("stage-caption"), told = at("told");
+  const slider = at("stage"), caption = at("stage-caption"), pointValues = at("point-values");
   const follow = at("follow");
 
   const raw = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
@@ -23,7 +23,7 @@
 
   // State
   let order = data.orders[0].stages;
-  let place = order.length - 1; // a whole number at a stage, between two on the way
+  let place = order.length - 1; // a whole number at a stage, a fraction between two
   let followed = -1, pinned = false;
   let pair = width > 1 ? [0, 1] : [0];
   let playing = 0;
@@ -93,7 +93,7 @@
       after.top ??= top(after);
       limits.push([0, between(before.top, after.top, t)]);
     } else if (data.names.length > 2) {
-      // Equal ranges keep circles round where two coordinates have alike spreads.
+      // Coordinates of similar spread get equal ranges, which keep circles round.
       const spans = limits.map(([low, high]) => high - low);
       const wide = Math.max(...spans);
       if (wide < 3 * Math.min(...spans))
@@ -185,7 +185,7 @@
 
   function drawDensity({ before, after, t, limits }) {
     if (!at("show-density")?.checked) return;
-    // Between two stages the density of the nearer one fades.
+    // Between two stages the density of the nearer one is drawn, more or less faded.
     const stage = t < 0.5 ? before : after, part = Math.abs(1 - 2 * t);
     if (!stage.density) return;
     const screen = toScreen(limits);
@@ -247,7 +247,7 @@
     if (!at("show-points").checked) return;
     const screen = toScreen(now.limits), side = data.points > 800 ? 2.4 : 3.2;
     pen.globalAlpha = followed < 0 ? 0.85 : 0.35;
-    // Dark colours are lifted where the page is dark.
+    // Dark colours are made lighter on a dark page.
     const lift = rgb(color("--paper"))[0] < 128 ? 0.35 : 0;
     for (let point = 0; point < data.points; point++) {
       const [x, y] = screen(...spotNow(now, point));
@@ -299,9 +299,9 @@
     axes(now.limits);
   }
 
-  // Words
+  // Captions
   const number = (v) => (Number.isFinite(v) ? Number(v.toPrecision(4)).toString() : "not finite");
-  function tell() {
+  function describe() {
     const k = Math.round(place), stage = order[k];
     caption.textContent =
       `${k} of ${order.length - 1}: ${stage.composed} — ${stage.name}`;
@@ -311,11 +311,11 @@
     );
     slider.setAttribute("aria-valuetext", caption.textContent);
     if (followed < 0) {
-      told.textContent = data.hint;
+      pointValues.textContent = data.hint;
       return;
     }
     const x = Array.from({ length: width }, (_, i) => number(stage.x[followed * width + i]));
-    told.textContent =
+    pointValues.textContent =
       `Point ${followed}: (${x.join(", ")}), log-density ` +
       `${number(stage.log_prob[followed])} nats` +
       (k ? `, log|det| of this stage ${number(stage.log_det[followed])}` : "");
@@ -324,7 +324,7 @@
   function show(where) {
     place = Math.min(Math.max(where, 0), order.length - 1);
     slider.value = place;
-    tell();
+    describe();
     draw();
   }
 
@@ -336,7 +336,7 @@
     draw();
   }
 
-  // Hands
+  // Input
   function near(event) {
     const box = canvas.getBoundingClientRect();
     const x = event.clientX - box.left, y = event.clientY - box.top;
@@ -352,7 +352,7 @@
   function followPoint(point) {
     followed = point;
     follow.value = point < 0 ? "" : point;
-    tell();
+    describe();
     draw();
   }
 
@@ -399,7 +399,7 @@
   for (const [i, id] of ["coordinate-x", "coordinate-y"].entries())
     at(id)?.addEventListener("change", (event) => {
       const chosen = Number(event.target.value);
-      // Two different ones: the other takes the place that is left.
+      // Both axes show different coordinates, so the other axis takes the old one.
       if (pair[1 - i] === chosen) pair[1 - i] = pair[i];
       pair[i] = chosen;
       at("coordinate-x").value = pair[0];
@@ -425,7 +425,7 @@
     let from = place >= order.length - 1 ? 0 : place, start = null;
     const frame = (time) => {
       start ??= time;
-      // Moves for a second and rests for half of one.
+      // The film moves for a second and rests for half a second at each stage.
       const run = from + (time - start) / 1500, whole = Math.floor(run);
       const where = whole + Math.min((run - whole) * 1.5, 1);
       if (where >= order.length - 1) { stop(); show(order.length - 1); return; }

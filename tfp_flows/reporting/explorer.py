@@ -1,4 +1,4 @@
-"""What the stage explorer of a report shows, as numbers for its script."""
+"""The data of the stage explorer of a report, for its script."""
 
 import base64
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from tfp_flows.plotting.titles import composed
 
 __all__ = ["explorer_data"]
 
-_MOST_COORDINATES = 8  # to choose from
-_BYTES = 1_200_000  # of points, all orders and stages together
+_MOST_COORDINATES = 8  # coordinates to choose from
+_BYTES = 1_200_000  # size of the points of all orders and stages together
 _MOST_POINTS = 1500
-_RESOLUTION = 96  # cells of a density along each axis
-_LINE_RESOLUTION = 400  # in one dimension
+_RESOLUTION = 96  # cells of a density along each of two axes
+_LINE_RESOLUTION = 400  # cells of a density of one coordinate
 _GRID_LINES, _GRID_POINTS = 17, 65
 
 
@@ -29,14 +29,14 @@ def explorer_data(
     seed: int,
     context: Any = None,
 ) -> dict[str, Any]:
-    """Returns what can be written as JSON; arrays of numbers are little-endian base64.
+    """Returns the data for JSON; arrays of numbers are base64 of little-endian bytes.
 
     Args:
-      flow: of any event size; of the first coordinates at most eight are shown.
-      orders: permutations of its bijectors; the first one is shown at first.
-      names: of the coordinates.
-      seed: of the points.
-      context: `(context_size,)`, for a conditional flow.
+      flow: a Flow of any event size; at most eight coordinates are included.
+      orders: permutations of its bijectors; the page starts with the first one.
+      names: the names of the coordinates.
+      seed: the seed of the points.
+      context: the context to show a conditional flow for, `(context_size,)`.
     """
     shown = min(flow.event_size, _MOST_COORDINATES)
     stages = 1 + len(flow.bijectors)
@@ -90,7 +90,7 @@ def _stages(
 
 
 def _shares(density: np.ndarray) -> str:
-    """Returns, of each cell, the share of the mass where the density is lower."""
+    """Returns the share of the mass that has a lower density than each cell."""
     shares = panels.MassNorm(density)(np.ma.masked_invalid(density))
     return _bytes(np.round(255 * shares.filled(0.0)).astype(np.uint8))
 
@@ -100,7 +100,7 @@ def _heights(density: np.ndarray) -> str:
 
 
 def _warped(stages: Sequence[Stage], limits: list[Limits]) -> list[np.ndarray]:
-    """Returns at each stage the lines of a grid in the base: `(lines, points, 2)`."""
+    """Returns the lines of a grid of the base at each stage, `(lines, points, 2)`."""
     along = [np.linspace(*pair, _GRID_POINTS) for pair in limits]
     across = [np.linspace(*pair, _GRID_LINES) for pair in limits]
     upright = np.stack(np.meshgrid(across[0], along[1], indexing="ij"), -1)
@@ -115,6 +115,6 @@ def _warped(stages: Sequence[Stage], limits: list[Limits]) -> list[np.ndarray]:
 
 
 def _bytes(values: np.ndarray) -> str:
-    """Returns the numbers of an array, row by row, as base64."""
+    """Returns the bytes of an array, row by row, as base64."""
     little = values.astype(values.dtype.newbyteorder("<"))
     return base64.b64encode(np.ascontiguousarray(little)).decode("ascii")

@@ -1,4 +1,4 @@
-"""report: everything about a fitted flow, as one page that needs nothing else."""
+"""report: writes everything about a fitted flow to one page."""
 
 import html
 import json
@@ -9,11 +9,14 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tfp_flows import plotting
 from tfp_flows._core import checks, files
 from tfp_flows.diagnostics import FitReport, evaluate
+from tfp_flows.diagnostics.held_out import FittedDensity
 from tfp_flows.flow import Flow
 from tfp_flows.flow.composition import random_orders
 from tfp_flows.plotting.page_figures import as_image, as_svg
@@ -27,15 +30,15 @@ _HINT = "Point at one, tap it, or type its number."
 
 
 def report(
-    flow: Any,
-    x: Any,
+    flow: Flow | FittedDensity,
+    x: ArrayLike,
     path: str | Path,
     *,
-    x_train: Any = None,
-    context: Any = None,
-    context_train: Any = None,
+    x_train: ArrayLike | None = None,
+    context: ArrayLike | None = None,
+    context_train: ArrayLike | None = None,
     names: Sequence[str] | None = None,
-    history: Any = None,
+    history: keras.callbacks.History | Mapping[str, Sequence[float]] | None = None,
     entropy: float | None = None,
     title: str | None = None,
     command: str | None = None,
@@ -43,27 +46,28 @@ def report(
     level: float = 0.05,
     seed: int = 0,
 ) -> FitReport:
-    """Writes one page about a fitted flow: HTML that needs no network and no files.
+    """Writes one HTML page about a fitted flow, which needs no network and no files.
 
-    The verdicts come first, then the stages to explore (a slider over them, points to
-    follow, density and warped grid, other orders), training, calibration, the
-    architecture, versions and how to reproduce it. It is written whole or not at all.
+    The verdicts come first. Then follow the stages to explore (with a slider, points to
+    follow, the density, a warped grid and other orders), training, calibration, the
+    architecture, versions and how to reproduce the page. The page is written whole or
+    not at all.
 
     Args:
       flow: a Flow, or a fitted FlowDensity.
-      x: rows that it was not fitted to, `(n, event_size)`, n ≥ 50.
-      path: of the page, which ends in ".html" as a rule.
-      x_train, context, context_train, names, level: as for `diagnostics.evaluate`; the
-        stages of a conditional flow are those of the first context.
-      history: what `fit` returned, or its dict.
-      entropy: exact entropy of the data in nats, where it is known.
-      title: of the page; the flow's name when None.
-      command: what was called to make it, shown as it is.
-      orders: number of shuffled orders of the bijectors to choose from.
-      seed: of all that is drawn.
+      x: held-out rows, `(n, event_size)`, n ≥ 50.
+      path: the path of the page, which usually ends in ".html".
+      x_train, context, context_train, names, level: as for `diagnostics.evaluate`. The
+        stages of a conditional flow are those for the first context.
+      history: the result of `fit`, or its dict.
+      entropy: the exact entropy of the data in nats, if it is known.
+      title: the title of the page; None takes the flow's name.
+      command: the command or code that made the flow, which is shown unchanged.
+      orders: the number of shuffled orders of the bijectors to choose from.
+      seed: the seed of everything that is drawn.
 
     Returns:
-      What `diagnostics.evaluate` found.
+      The FitReport of `diagnostics.evaluate`.
 
     Raises:
       TypeError, ValueError: as `diagnostics.evaluate`.
@@ -128,13 +132,13 @@ def _summary(flow: Flow, found: FitReport) -> str:
     columns = f"{len(found.names)} column{'s' * (len(found.names) > 1)}"
     count = len(flow.bijectors)
     return (
-        f"{count} bijector{'s' * (count != 1)}, {_weights(flow):,} trainable numbers; "
-        f"judged at {found.rows:,} held-out rows of {columns}"
+        f"{count} bijector{'s' * (count != 1)}, {_weights(flow):,} trainable "
+        f"parameters; tested at {found.rows:,} held-out rows of {columns}"
     )
 
 
 def _weights(part: Any) -> int:
-    """Returns how many trainable numbers a flow or a part of it has."""
+    """Returns the number of trainable parameters of a flow or of a part of it."""
     return sum(int(np.prod(weight.shape)) for weight in part.trainable_variables)
 
 
@@ -145,7 +149,7 @@ def _verdicts(found: FitReport) -> str:
     lines = []
     failed = sum(not check.passed for check in found.checks)
     for i, verdict in enumerate(found.verdicts):
-        # The sum, then what is wrong, then remarks.
+        # A summary comes first, then what is wrong, then remarks.
         kind = "good" if found.passed and i == 0 else "bad" if i <= failed else ""
         if found.passed and i > 0:
             kind = ""
@@ -189,8 +193,8 @@ def _explorer(data: dict[str, Any], is_conditional: bool) -> str:
     if len(data["orders"]) > 1:
         labels = []
         for i, each in enumerate(data["orders"]):
-            told = ", ".join(str(k) for k in each["order"])
-            labels.append((i, "as given" if i == 0 else f"shuffled: {told}"))
+            shuffled = ", ".join(str(k) for k in each["order"])
+            labels.append((i, "as given" if i == 0 else f"shuffled: {shuffled}"))
         choices.append(_select("order", "Order of the bijectors", labels, 0))
     if choices:
         choices = ["<fieldset><legend>Look at</legend>", *choices, "</fieldset>"]
@@ -199,13 +203,13 @@ def _explorer(data: dict[str, Any], is_conditional: bool) -> str:
         note += "The shading is the exact density of the stage."
     else:
         note += (
-            "Only points are shown: two coordinates of more have no density in closed "
-            "form."
+            "Only points are shown, as the density of two coordinates of more has no "
+            "closed form."
         )
     if data["left_out"]:
-        note += f" {data['left_out']} coordinates more cannot be chosen."
+        note += f" {data['left_out']} more coordinates cannot be chosen."
     if is_conditional:
-        note += " The stages are those of the first context."
+        note += " The stages are those for the first context."
     return Template(_read("explorer.html")).substitute(
         toggles="\n".join(toggles),
         choices="\n".join(choices),
@@ -259,8 +263,8 @@ def _figures(
         as_svg(
             calibration,
             "calibration",
-            "Calibration: held-out rows among the flow's own. Bars outside of the band "
-            "and dots off the diagonal are where it does not fit.",
+            "Calibration: held-out rows compared with the flow's own distribution. "
+            "Where bars or dots leave the band, the flow does not fit.",
             wide=True,
         )
     )
@@ -275,21 +279,21 @@ def _architecture(flow: Flow, names: Sequence[str]) -> str:
     for i, (part, name) in enumerate(zip(parts, names, strict=True)):
         place = str(i - 1) if i else "base"
         rows.append((place, name, _settings(part) if i else "", f"{_weights(part):,}"))
-    header = ("", "bijector", "settings", "trainable numbers")
+    header = ("", "bijector", "settings", "trainable parameters")
     return _table(header, rows, numbers=(3,))
 
 
 def _settings(bijector: Any) -> str:
-    """Returns the constructor's arguments that say something, in short."""
-    told = []
+    """Returns the plain and short arguments of the constructor as text."""
+    settings = []
     for name, value in (bijector.parameters or {}).items():
         is_plain = isinstance(value, (bool, int, float, str, tuple, list))
         if name in ("name", "dtype", "seed", "validate_args") or not is_plain:
             continue
         text = repr(value)
         if len(text) <= _LONGEST_SETTING:
-            told.append(f"{name}={text}")
-    return ", ".join(told)
+            settings.append(f"{name}={text}")
+    return ", ".join(settings)
 
 
 def _reproduce(command: str | None, seed: int) -> str:
@@ -300,8 +304,8 @@ def _reproduce(command: str | None, seed: int) -> str:
             versions.append((package, metadata.version(package)))
         except metadata.PackageNotFoundError:
             continue
-    told = ", ".join(f"{name} {version}" for name, version in versions)
-    parts.append(f"<p>Seed {seed}; {html.escape(told)}; {platform.machine()}.</p>")
+    text = ", ".join(f"{name} {version}" for name, version in versions)
+    parts.append(f"<p>Seed {seed}; {html.escape(text)}; {platform.machine()}.</p>")
     return "\n".join(parts)
 
 
