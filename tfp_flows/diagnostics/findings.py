@@ -1,6 +1,7 @@
 """FitReport: everything that `evaluate` found, as numbers and as text."""
 
 import dataclasses
+import html
 import math
 from typing import Any
 
@@ -96,6 +97,17 @@ class FitReport:
 
     def __repr__(self) -> str:
         return f"<FitReport of {self.flow!r}: {self.verdicts[0]}>"
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: the verdicts, and all numbers on a click."""
+        first, *others = map(html.escape, self.verdicts)
+        mark, color = ("✓", "#2e7d32") if self.passed else ("✗", "#c62828")
+        items = "".join(f"<li>{verdict}</li>" for verdict in others)
+        return (
+            f'<div><p><b style="color: {color}">{mark}</b> <b>{first}</b></p>'
+            f"<ul>{items}</ul><details><summary>All numbers</summary>"
+            f"<pre>{html.escape(str(self))}</pre></details></div>"
+        )
 
     def __str__(self) -> str:
         title = (

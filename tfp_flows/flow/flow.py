@@ -408,6 +408,13 @@ class Flow(DensityModel):
             )
         ]
 
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: the stages as thumbnails, or as a table."""
+        # Imported here, as plotting builds on Flow.
+        from tfp_flows.plotting.thumbnails import flow_as_html
+
+        return flow_as_html(self, self._stage_names)
+
     def _one_context(self, context: Any) -> tf.Tensor:
         if context is None and not self.context_size:
             return tf.zeros([0], self.dtype)

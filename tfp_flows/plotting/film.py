@@ -92,6 +92,10 @@ class Film(FuncAnimation):
     def __del__(self) -> None:
         """Does nothing; matplotlib warns of animations that were never shown."""
 
+    def _repr_html_(self) -> str:
+        """Returns the player, which a notebook shows."""
+        return self.to_jshtml()
+
     def save(self, filename: str | Path, *args: Any, **kwargs: Any) -> None:
         """Saves to a file; ".html" becomes one page that needs no other files.
 

@@ -9,6 +9,8 @@ from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tfp_flows.plotting.shown import ShownAxes, ShownFigure
+
 AxesLike = Axes | Sequence[Any] | np.ndarray | None  # any nesting of Axes
 
 INK = "#2b2b2b"
@@ -83,7 +85,9 @@ def base_colors(z: np.ndarray) -> np.ndarray:
 
 def new_figure(width: float, height: float) -> Figure:
     """Returns a figure of this size in inches, unknown to pyplot."""
-    return Figure((width, height), dpi=120, layout="constrained", facecolor="white")
+    return ShownFigure(
+        (width, height), dpi=120, layout="constrained", facecolor="white"
+    )
 
 
 def new_axes(ax: Axes | None, width: float = 5.0, height: float = 4.0) -> Axes:
@@ -93,7 +97,8 @@ def new_axes(ax: Axes | None, width: float = 5.0, height: float = 4.0) -> Axes:
       TypeError: `ax` is not matplotlib axes.
     """
     if ax is None:
-        return dress(new_figure(width, height).add_subplot(), ticks=6)
+        figure = new_figure(width, height)
+        return dress(figure.add_subplot(axes_class=ShownAxes), ticks=6)
     if not isinstance(ax, Axes):
         raise TypeError(f"`ax` must be matplotlib Axes. Received: {type(ax).__name__}.")
     return ax
