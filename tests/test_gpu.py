@@ -93,7 +93,7 @@ def test_a_fit_leaves_nothing_on_the_cpu(way):
     flow.adapt(points())
     graphs = placement.graphs_of(lambda: flow.fit(x, epochs=2, verbose=0, **size))
     assert not placement.strays(placement.training_step(graphs), "GPU:0")
-    packing, guard = flow.optimizer.packing, flow._guard
+    packing, guard = flow.optimizer.packing, flow._trainer.guard
     kept = [w.value for w in (*flow.weights, *flow.optimizer.variables)]
     kept += [packing._momentum, packing._velocity, packing._move]
     kept += [guard._skipped, guard._in_a_row, *guard._batch.values()]

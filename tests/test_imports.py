@@ -61,14 +61,9 @@ def test_the_package_has_at_most_two_dozen_entries():
     assert len(entries) <= 24
 
 
-# A file that is still to be split, and what it must not grow beyond until then.
-TO_SPLIT = {"flow.py": 615}
-
-
 def test_no_file_holds_two_ideas():
     lines = {p.name: len(p.read_text().split("\n")) for p in PACKAGE.rglob("*.py")}
-    too_long = {n: count for n, count in lines.items() if count > TO_SPLIT.get(n, 460)}
-    assert too_long == {}
+    assert {name: count for name, count in lines.items() if count > 460} == {}
 
 
 def test_only_plotting_imports_matplotlib():

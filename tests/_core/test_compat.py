@@ -7,7 +7,6 @@ each name is for; a fix, or an upper bound in setup.cfg, belongs there.
 import ast
 import copy
 import inspect
-import types
 from importlib import metadata
 from numbers import Integral
 from pathlib import Path
@@ -69,49 +68,39 @@ def test_the_strategy_of_a_model(model, strategy):
 
 
 def test_steps_are_made_by_the_model():
-    class Recorded(compat.TrainerHooks):
-        calls: types.MappingProxyType = types.MappingProxyType({})
-
-        def call(self, inputs):
-            return inputs
-
-        def _make_steps(self, step):
-            self.calls = {**self.calls, "steps": step}
-            return super()._make_steps(step)
-
-        def _build_metrics(self, iterator=None, data_batch=None):
-            self.calls = {**self.calls, "metrics": True}
-            super()._build_metrics(iterator, data_batch)
-
-    model = Recorded()
-    model.compile(loss="mse")
-    model.evaluate(np.zeros([4, 1]), np.ones([4, 1]), verbose=0)
-    why = "steps on replicas cannot be made by a flow"
-    still("steps" in model.calls, "keras", "Model._make_function", why)
-    assert model.calls["steps"].__func__ is keras.Model.test_step
-    still("metrics" in model.calls, "keras", "Model._maybe_symbolic_build", why)
-    why = "steps over rows in memory cannot be made by a flow"
+    model = keras.Sequential([keras.layers.Input([2]), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    why = "steps on replicas and over rows in memory cannot be made by a flow"
     still_has(model, "keras", "make_train_function", why)
+    still_has(model, "keras", "make_test_function", why)
     taken = []
 
-    def train(iterator):
+    def step(iterator):
         taken.append(next(iterator))
         return {"loss": tf.constant(7.0)}
 
-    model.train_function = train
-    model.fit(np.zeros([4, 1]), np.ones([4, 1]), verbose=0)
+    x, y = np.zeros([4, 2]), np.zeros([4, 1])
+    model.train_function = model.test_function = step
+    model.fit(x, y, verbose=0)
     still(len(taken) == 1, "keras", "Model.train_function", why)
+    model.evaluate(x, y, verbose=0)
+    still(len(taken) == 2, "keras", "Model.test_function", why)
 
 
-def test_metrics_wait_until_the_first_batch(model):
-    still_has(model, "keras", "_compile_metrics", "metrics on replicas are not built")
-    fresh = keras.models.clone_model(model)
-    fresh.compile("sgd", "mse", metrics=["mae"])
-    assert compat.compiled_metrics_wait(fresh)
-    fresh.evaluate(np.zeros([4, 2]), np.zeros([4, 1]), verbose=0)
-    why = "metrics are built at each call"
-    done = not compat.compiled_metrics_wait(fresh)
-    still(done, "keras", "CompileMetrics.built", why)
+def test_metrics_are_built_from_one_part_of_a_batch(strategy):
+    with strategy.scope():
+        model = keras.Sequential([keras.layers.Input([2]), keras.layers.Dense(1)])
+        model.compile("sgd", "mse", metrics=["mae"])
+    why = "metrics on replicas are not built"
+    still_has(model, "keras", "_compile_metrics", why)
+    still_has(keras.Model, "keras", "_maybe_symbolic_build", why)
+    seen = []
+    compat.build_metrics_from(model, lambda batch: seen.append(batch) or batch)
+    data = np.zeros([4, 2]), np.zeros([4, 1])
+    for _ in range(2):
+        model.evaluate(*data, verbose=0)
+    still(len(seen) == 1, "keras", "Model._maybe_symbolic_build", why)
+    still(model._compile_metrics.built, "keras", "CompileMetrics.built", why)
 
 
 def test_the_metric_of_the_loss(model):
@@ -125,42 +114,17 @@ def test_the_metric_of_the_loss(model):
     assert tracker.name == "loss"
 
 
-def test_a_fit_starts_from_a_later_epoch(model):
-    class Resumed(keras.callbacks.Callback):
-        epochs = ()
-
-        def on_train_begin(self, logs=None):
-            compat.start_from_epoch(self.model, 3)
-
-        def on_epoch_begin(self, epoch, logs=None):
-            self.epochs = (*self.epochs, epoch)
-
-    callback = Resumed()
+def test_a_resumed_fit_leaves_no_first_epoch(model, tmp_path):
     x, y = np.zeros([4, 2]), np.zeros([4, 1])
-    model.fit(x, y, epochs=5, callbacks=[callback], verbose=0)
-    why = "a fit with `checkpoint_dir` repeats epochs"
-    still(callback.epochs == (3, 4), "keras", "Model._initial_epoch", why)
-    compat.start_from_epoch(model, None)
+    for epochs, expected in ((2, [0, 1]), (4, [2, 3])):
+        backup = keras.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+        model.fit(x, y, epochs=epochs, callbacks=[backup], verbose=0)
+        assert model.history.epoch == expected
+    still_has(model, "keras", "_initial_epoch", "fits may skip epochs")
+    compat.forget_first_epoch(model)
     model.fit(x, y, epochs=1, verbose=0)
-    assert model.history.epoch == [0]
-
-
-def test_an_evaluation_within_fit_is_told_from_others(model):
-    found = []
-
-    class Watched(type(model)):
-        def evaluate(self, *args, **kwargs):
-            found.append(compat.is_evaluation_within_fit(kwargs))
-            return super().evaluate(*args, **kwargs)
-
-    watched = Watched([keras.layers.Input([2]), keras.layers.Dense(1)])
-    watched.compile("sgd", "mse")
-    x, y = np.zeros([4, 2]), np.zeros([4, 1])
-    watched.fit(x, y, validation_data=(x, y), verbose=0)
-    why = "validation data are checked after each epoch"
-    still(found == [True], "keras", "the argument _use_cached_eval_dataset", why)
-    watched.evaluate(x, y, verbose=0)
-    assert found == [True, False]
+    why = "a fit after one with BackupAndRestore skips epochs"
+    still(model.history.epoch == [0], "keras", "Model._initial_epoch", why)
 
 
 def test_the_archive_of_a_weight_store(tmp_path):
@@ -590,7 +554,7 @@ def test_no_other_module_uses_private_names():
         "def f(model): return model._compile_metrics",
         "def f(model): return getattr(model, '_compile_metrics', None)",
         "def f(model): vars(model).pop('_compile_metrics', None)",
-        "class Ours(keras.Model):\n  def _make_function(self, step): pass",
+        "class Ours(keras.Model):\n  def _maybe_symbolic_build(self): pass",
         "class Ours(tfb.Bijector):\n  def f(self): self._dtype = 1",
     ],
 )

@@ -14,8 +14,7 @@ from zoo import CONTRACT
 
 import tfp_flows as tfpf
 from tfp_flows._core import devices
-from tfp_flows.training import likelihood
-from tfp_flows.training.steps import steps_at_once
+from tfp_flows.training import plan
 
 # TensorFlow has no kernel of it for a GPU, and takes the matrices to the host.
 ON_THE_HOST = {"Qr float32"}  # of ResidualBlock and NumericalInverse
@@ -68,7 +67,7 @@ def fitted(device, way):
     graphs = placement.graphs_of(lambda: flow.fit(x, epochs=2, verbose=0, **options))
     kept = [w.value for w in (*flow.weights, *flow._loss_tracker.variables)]
     kept += [flow.optimizer.packing._momentum, flow.optimizer.packing._velocity]
-    kept += [flow.optimizer.packing._move, flow._guard._skipped]
+    kept += [flow.optimizer.packing._move, flow._trainer.guard._skipped]
     results = [flow.log_prob(points()), flow.sample(5, seed=0)]
     places = {tensor.device.partition("device:")[2] for tensor in (*kept, *results)}
     return flow.history.history["loss"][-1], places, placement.training_step(graphs)
@@ -113,14 +112,16 @@ def test_a_gpu_can_run_all_of_a_training_step(name):
     flow = getattr(tfpf.recipes, name)(2, layers=2, hidden=(8,), seed=0)
     flow.compile("adam")
     flow.fit(points(), batch_size=64, verbose=0)
-    step = flow._many_steps[1].get_concrete_function().graph
+    step = flow._trainer._steps[1].get_concrete_function().graph
     assert not placement.without_gpu_kernel(step)
-    chunked = (flow._log_prob_chunked, flow._forward_chunked)
-    for graph in (flow._base_graph, *(each._of_any for each in chunked)):
+    found = flow._evaluator
+    chunked = (found._log_prob, found._forward)
+    for graph in (found._draw_base, *(each._of_any for each in chunked)):
         assert not placement.without_gpu_kernel(graph.get_concrete_function().graph)
     held = [*flow.variables, *flow.optimizer.variables]
     held = [variable.value for variable in held]
-    for variable in (*held, flow._guard._skipped, flow._guard._in_a_row):
+    guard = flow._trainer.guard
+    for variable in (*held, guard._skipped, guard._in_a_row):
         # TensorFlow keeps 32-bit integers off a GPU.
         assert variable.dtype != tf.int32
 
@@ -157,20 +158,20 @@ def test_a_gpu_gets_whole_batches_more_steps_a_call_and_xla_sooner(monkeypatch):
     x, choices = points(300), []
     for on_gpu in (False, True):
         monkeypatch.setattr(devices, "is_gpu", lambda _, on_gpu=on_gpu: on_gpu)
-        monkeypatch.setattr(likelihood, "parts_of", lambda _: 2)
-        monkeypatch.setattr(likelihood, "_STEPS_FOR_XLA", 5)
+        monkeypatch.setattr(plan, "parts_of", lambda _: 2)
+        monkeypatch.setattr(plan, "_STEPS_FOR_XLA_ON_GPU", 5)
         flow = tfpf.recipes.real_nvp(2, layers=2, hidden=(8,), seed=0)
         flow.compile("adam")
         keras.utils.set_random_seed(0)
         told = flow.fit(x, batch_size=128, epochs=2, verbose=0)
-        choices.append((flow._cut[1], flow._gradients.jit_compile))
+        choices.append((flow._trainer.plan.parts, flow._trainer.plan.jit_compile))
         choices.append(told.history["loss"])
     assert choices[0] == (2, False) and choices[2] == (1, True)
     np.testing.assert_allclose(choices[1], choices[3], atol=1e-4)
     # The last batch of an epoch is filled up: XLA has compiled one size of batch.
-    assert flow._gradients._of_part.experimental_get_tracing_count() == 1
-    assert steps_at_once(6_000_000_000, []) == 1
-    assert steps_at_once(6_000_000_000, [], on_gpu=True) == 64
+    assert flow._trainer.gradients._of_part.experimental_get_tracing_count() == 1
+    assert plan.steps_at_once(6_000_000_000, []) == 1
+    assert plan.steps_at_once(6_000_000_000, [], on_gpu=True) == 64
 
 
 # By name

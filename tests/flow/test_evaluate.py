@@ -7,9 +7,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfp_flows as tfpf
-from tfp_flows import flow as flow_module
-from tfp_flows.flow import evaluate
-from tfp_flows.training import likelihood
+from tfp_flows.flow import chunks, evaluate
+from tfp_flows.training import plan
 
 tfb = tfp.bijectors
 
@@ -34,10 +33,10 @@ class NotForXLA(tfb.Bijector):
 
 @pytest.fixture(autouse=True)
 def few_are_many(monkeypatch):
-    monkeypatch.setattr(evaluate, "CHUNK", 64)
-    monkeypatch.setattr(evaluate, "_PART", 16)
+    monkeypatch.setattr(chunks, "CHUNK", 64)
+    monkeypatch.setattr(chunks, "_PART", 16)
     for_120 = 2 * 120 * flow().count_params()
-    monkeypatch.setattr(flow_module, "_FLOPS_FOR_XLA", for_120)
+    monkeypatch.setattr(evaluate, "_OPERATIONS_FOR_XLA", for_120)
 
 
 def points(n=150):
@@ -65,15 +64,17 @@ def is_compiled(chunked):
 def test_the_same_numbers():
     one, x = flow(), points()
     in_graphs = one.log_prob(x[:100]), one.sample(100, seed=3)
-    assert one._log_prob_chunked._of_whole is None
+    assert one._evaluator._log_prob._of_whole is None
     many = one.log_prob(x), one.sample(150, seed=3)
-    assert is_compiled(one._log_prob_chunked) and is_compiled(one._forward_chunked)
+    assert is_compiled(one._evaluator._log_prob) and is_compiled(
+        one._evaluator._forward
+    )
     np.testing.assert_allclose(many[0][:100], in_graphs[0], rtol=1e-5)
     np.testing.assert_allclose(many[1][:64], in_graphs[1][:64], rtol=1e-5)
     again = one.log_prob(x), one.sample(150, seed=3)
     np.testing.assert_array_equal(again[0], many[0])
     np.testing.assert_array_equal(again[1], many[1])
-    for chunked in (one._log_prob_chunked, one._forward_chunked):
+    for chunked in (one._evaluator._log_prob, one._evaluator._forward):
         assert chunked._of_any.experimental_get_tracing_count() == 1
         assert chunked._of_whole.experimental_get_tracing_count() == 1
 
@@ -90,7 +91,7 @@ def test_gradients():
     plain = flow()
     plain.compile("adam", jit_compile=False)
     expected = gradients(plain)
-    assert plain._log_prob_chunked._of_whole is None
+    assert plain._evaluator._log_prob._of_whole is None
     for mine, theirs in zip(gradients(flow()), expected, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
 
@@ -110,19 +111,19 @@ def test_an_operation_that_xla_lacks():
     expected = flow().log_prob(x, batch_size=50)
     for _ in range(2):
         np.testing.assert_allclose(one.log_prob(x), expected, rtol=1e-5)
-        assert one._log_prob_chunked._of_whole is one._log_prob_chunked._of_any
+        assert one._evaluator._log_prob._of_whole is one._evaluator._log_prob._of_any
 
 
 def test_a_long_fit_with_an_operation_that_xla_lacks(monkeypatch):
-    monkeypatch.setattr(likelihood, "_FLOPS_FOR_XLA", 0)
-    monkeypatch.setattr(likelihood, "_STEP_FLOPS_FOR_XLA", 0)
+    monkeypatch.setattr(plan, "_FIT_OPERATIONS_FOR_XLA", 0)
+    monkeypatch.setattr(plan, "_STEP_OPERATIONS_FOR_XLA", 0)
     losses = []
     for stages in ([NotForXLA()], []):
         one = flow(*stages)
         one.compile("adam")
         keras.utils.set_random_seed(0)
         losses.append(one.fit(points(), batch_size=32, epochs=2, verbose=0).history)
-        assert one._gradients.jit_compile == (not stages)
+        assert one._trainer.gradients.jit_compile == (not stages)
         assert int(one.optimizer.iterations) == 10
     np.testing.assert_allclose(losses[0]["loss"], losses[1]["loss"], rtol=1e-4)
 

@@ -279,7 +279,7 @@ np.savez(
 def script(folder):
     path = folder / "script.py"
     head = "import sys\nfrom test_distribution import *\n"
-    always = "from tfp_flows import _checkpoint\n_checkpoint._SHARE = np.inf\n"
+    always = "from tfp_flows.training import checkpoint\ncheckpoint._SHARE = np.inf\n"
     path.write_text(head + always + SCRIPT)
     return path
 

@@ -32,27 +32,25 @@ __all__ = [
     "CacheOfLogDets",
     "OdeSolver",
     "Results",
-    "TrainerHooks",
     "adopted",
     "archive_of",
+    "build_metrics_from",
     "cache_of_one",
     "checked_parameters",
     "checked_sample_weight",
-    "compiled_metrics_wait",
     "dormand_prince_tableau",
     "forget_batch_shapes",
+    "forget_first_epoch",
     "gradients_already_summed",
     "graphs_around",
     "has_weight_decay",
     "interval",
-    "is_evaluation_within_fit",
     "loss_tracker",
     "nest_rms_norm",
     "nest_where",
     "plain_class",
     "runge_kutta_step",
     "schedule_of",
-    "start_from_epoch",
     "step_counter",
     "strategy_of",
     "strategy_of_optimizer",
@@ -74,40 +72,27 @@ def strategy_of(model: keras.Model) -> tf.distribute.Strategy | None:
     return model._distribute_strategy
 
 
-class TrainerHooks(keras.Model):
-    """A Keras model whose steps may be made by a subclass.
+def build_metrics_from(model: keras.Model, first_part: Callable[[Any], Any]) -> None:
+    """Has Keras build a model's metrics from one replica's part of the first batch.
 
-    Why: Keras calls two private methods between `fit` and `train_step`. They are
-    overridden to take several steps a call on several replicas, with parts of a batch
-    that need not be equal. Without them `MirroredStrategy` takes one step a call and
-    fails where a batch is shorter than the replicas are many, and
-    `MultiWorkerMirroredStrategy` fails on the logs.
+    Why: Keras takes the mean over the parts of the first batch to learn its shapes.
+    Without it `fit` and `evaluate` on replicas fail where the parts are not equally
+    long, and on several workers.
+
+    Args:
+      model: made under a strategy, and compiled.
+      first_part: returns one replica's part of a distributed batch.
     """
 
-    def _make_steps(self, step: Callable) -> Callable:
-        """Returns what `fit` and `evaluate` call, from what takes one step."""
-        return super()._make_function(step)
+    def build(iterator: Any = None, data_batch: Any = None) -> None:
+        if getattr(model._compile_metrics, "built", True):
+            return
+        if iterator is not None:
+            _, _, batches = next(iter(iterator))
+            data_batch = first_part(next(batches))
+        keras.Model._maybe_symbolic_build(model, data_batch=data_batch)
 
-    def _build_metrics(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Builds the metrics from an iterator over data or from one batch of it."""
-        super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
-
-    def _make_function(self, step_function: Callable) -> Callable:
-        return self._make_steps(step_function)
-
-    def _maybe_symbolic_build(
-        self, iterator: Any = None, data_batch: Any = None
-    ) -> None:
-        self._build_metrics(iterator, data_batch)
-
-
-def compiled_metrics_wait(model: keras.Model) -> bool:
-    """Returns whether metrics given to `compile` are still to be built.
-
-    Why: metrics on replicas are built before the first step, once. Without it they
-    would be built at each call of `fit` and `evaluate`, from a batch that is then lost.
-    """
-    return not getattr(model._compile_metrics, "built", True)
+    model._maybe_symbolic_build = build
 
 
 def loss_tracker(model: keras.Model) -> keras.metrics.Mean:
@@ -119,27 +104,13 @@ def loss_tracker(model: keras.Model) -> keras.metrics.Mean:
     return model._loss_tracker
 
 
-def start_from_epoch(model: keras.Model, epoch: int | None) -> None:
-    """Lets the `fit` that is about to train start from a later epoch.
+def forget_first_epoch(model: keras.Model) -> None:
+    """Lets the next `fit` start at its argument `initial_epoch`.
 
-    Why: a callback learns from a checkpoint which epoch comes next, when the public
-    argument `initial_epoch` has been read already; Keras's own BackupAndRestore does
-    it this way. Without it a resumed fit repeats the epochs that it had done.
-
-    Args:
-      model: that `fit` has been called of.
-      epoch: the next one; None for what `initial_epoch` says.
+    Why: Keras's BackupAndRestore sets the first epoch of the fit that it resumes, and
+    leaves it there. Without it the next fit of the same model would skip as many.
     """
-    model._initial_epoch = epoch
-
-
-def is_evaluation_within_fit(arguments: dict[str, Any]) -> bool:
-    """Returns whether keyword arguments of `evaluate` come from Keras's own `fit`.
-
-    Why: `fit` passes on data that were checked and cut into batches. Without it
-    validation data are checked after each epoch once more, as if they were new.
-    """
-    return bool(arguments.get("_use_cached_eval_dataset"))
+    model._initial_epoch = None
 
 
 def archive_of(store: Any) -> Any:

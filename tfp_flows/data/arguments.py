@@ -1,18 +1,32 @@
-"""What `fit` and `evaluate` take: checked at the door, and as Keras wants it."""
+"""What `fit` and `evaluate` take: checked, and in the form that Keras takes."""
 
+import dataclasses
 import os
 import zlib
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows._core import checks
-from tfp_flows.data.batches import Order, in_batches
+from tfp_flows.data.batches import EVALUATION_BATCH_SIZE, as_dataset
+from tfp_flows.data.row_order import RowOrder
 from tfp_flows.data.streams import Stream, by_name
 from tfp_flows.data.summaries import Summary
 
-__all__ = ["NO_TARGETS", "FitData", "checked", "split", "unpacked"]
+__all__ = [
+    "NO_TARGETS",
+    "FitData",
+    "Form",
+    "as_callbacks",
+    "batch",
+    "check_no_targets",
+    "checked",
+    "for_fit",
+    "split",
+    "unpacked",
+]
 
 NO_TARGETS = (
     "A density has no targets: `y` must be None. Remedy: call `fit(x)`, with a context "
@@ -21,11 +35,33 @@ NO_TARGETS = (
 )
 
 
-class FitData(NamedTuple):
-    """Arguments of Keras's `fit` and `evaluate`.
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """What the data of a flow look like.
 
-    `y` is a placeholder where there are weights, and None elsewhere: Keras drops the
-    weights of data without targets, and says nothing.
+    Attributes:
+      event_size: width of the points.
+      context_size: width of the contexts; 0 for a flow that takes none.
+      dtype: of both.
+    """
+
+    event_size: int
+    context_size: int
+    dtype: str
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """How many columns the parts of a batch have, by name."""
+        widths = {"x": self.event_size, "context": self.context_size}
+        return {name: width for name, width in widths.items() if width}
+
+
+class FitData(NamedTuple):
+    """Checked data, as the arguments of Keras's `fit` and `evaluate`.
+
+    `x` is an array, a dict of arrays, a `Stream` of rows in files, a `tf.data.Dataset`,
+    or whatever else Keras takes. `y` is a placeholder where there are weights, and None
+    elsewhere: Keras silently drops the weights of data without targets.
     """
 
     x: Any
@@ -33,107 +69,129 @@ class FitData(NamedTuple):
     sample_weight: np.ndarray | None = None
 
     @property
-    def is_array(self) -> bool:
-        """Whether the points are here, and not behind a dataset or a generator."""
+    def in_memory(self) -> bool:
+        """Whether the points are arrays."""
         return isinstance(self.x, (np.ndarray, dict))
 
     @property
-    def is_stream(self) -> bool:
+    def in_files(self) -> bool:
         """Whether the points are in files, and read a few at a time."""
         return isinstance(self.x, Stream)
 
     @property
+    def parts(self) -> Any:
+        """The points, or points, placeholder and weights, as Keras takes a batch."""
+        return self.x if self.y is None else tuple(self)
+
+    @property
     def points(self) -> np.ndarray:
-        """The points alone, of data that are here."""
+        """The points without contexts, of data in memory."""
         return self.x["x"] if isinstance(self.x, dict) else self.x
 
     @property
-    def length(self) -> int:
-        """How many points there are, of data that are here or in files."""
-        return len(self.x if self.is_stream else self.points)
+    def length(self) -> int | None:
+        """How many points there are; None of a dataset or a generator."""
+        if self.in_files:
+            return len(self.x)
+        return len(self.points) if self.in_memory else None
+
+    @property
+    def rows_per_batch(self) -> int | None:
+        """How many rows every batch of a dataset has; None where that is not known."""
+        if not isinstance(self.x, tf.data.Dataset):
+            return None
+        return tf.nest.flatten(self.x.element_spec)[0].shape[0]
+
+    @property
+    def batches_per_epoch(self) -> int | None:
+        """How many batches a dataset has; None where that is not known."""
+        if not isinstance(self.x, tf.data.Dataset):
+            return None
+        count = int(self.x.cardinality())
+        return count if count > 0 else None
+
+    @property
+    def identity(self) -> list[int] | None:
+        """Numbers that differ for other points; None of a dataset or a generator."""
+        if self.in_files:
+            return [self.length, *self.x.widths.values(), self.x.summary.checksum]
+        if not self.in_memory:
+            return None
+        return [*self.points.shape, zlib.crc32(np.ascontiguousarray(self.points))]
 
     def rows(self, which: slice) -> "FitData":
-        """Returns some rows of data that are here."""
+        """Returns some rows of data in memory."""
         return FitData(
             *tf.nest.map_structure(
                 lambda part: part if part is None else part[which], tuple(self)
             )
         )
 
-    @property
-    def mark(self) -> list[int] | None:
-        """Numbers that tell these points from others, where they are known."""
-        if self.is_stream:
-            return [self.length, *self.x.widths.values(), self.x.summary.mark]
-        if not self.is_array:
-            return None
-        return [*self.points.shape, zlib.crc32(np.ascontiguousarray(self.points))]
+    def first_epoch(self, steps: int | None) -> "FitData":
+        """Returns the data of one epoch, of so many steps where that is given."""
+        if steps and isinstance(self.x, tf.data.Dataset):
+            return self._replace(x=self.x.take(steps))
+        return self
 
-    def some(self, count: int) -> Any:
-        """Returns at most so many of the points, with their contexts, or None."""
-        if self.is_stream:
-            return by_name(self.x.summary.sample[:count], self.x.widths)
-        return self.rows(slice(count)).x if self.is_array else None
+    def batch_spec(self, rows: int) -> tuple[Any, Any, tf.TensorSpec | None]:
+        """Returns `tf.TensorSpec`s of x, y and weights of a batch of so many rows."""
+        parts = self.parts if self.in_memory else self.x.element_spec
+        return keras.utils.unpack_x_y_sample_weight(
+            tf.nest.map_structure(
+                lambda part: tf.TensorSpec([rows, *part.shape[1:]], part.dtype), parts
+            )
+        )
 
-    def start(self, most: int) -> tuple[Any, Any]:
+    def some(self, count: int) -> dict[str, np.ndarray] | None:
+        """Returns at most `count` points, and their contexts, by name; or None."""
+        if self.in_files:
+            return _by_name(by_name(self.x.summary.sample[:count], self.x.widths))
+        return _by_name(self.rows(slice(count)).x) if self.in_memory else None
+
+    def start(self, most: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         """Returns what weights start from.
 
         Args:
-          most: of points that are not in memory, how many are looked at together; of
-            an endless dataset, how many are read.
+          most: how many points are looked at together where they are not in memory;
+            of an endless dataset, how many are read.
 
         Returns:
-          Points, with their contexts; and mean and standard deviation of all of them,
+          Points and contexts by name; and mean and standard deviation of all points,
           `(2, event_size)`, or None for points in memory.
         """
-        if self.is_array:
-            return self.x, None
-        if self.is_stream:
+        if self.in_memory:
+            return _by_name(self.x), None
+        if self.in_files:
             summary, widths = self.x.summary, self.x.widths
         else:
             summary, widths = _summarized(self.x, most)
         moments = by_name(np.stack([summary.mean, summary.std]), widths)
-        moments = moments["x"] if isinstance(moments, dict) else moments
-        return by_name(summary.sample[:most], widths), moments
+        sample = by_name(summary.sample[:most], widths)
+        return _by_name(sample), _by_name(moments)["x"]
 
-    def order(self, seed: int, *, shuffle: bool) -> Order:
-        """Returns the order of data that are here, or in files."""
-        if self.is_stream:
+    def order(self, seed: int, *, shuffle: bool) -> RowOrder:
+        """Returns the order of data in memory or in files."""
+        if self.in_files:
             return self.x.order(seed, shuffle=shuffle)
-        return Order(self.length, seed, shuffle=shuffle)
+        return RowOrder(self.length, seed, shuffle=shuffle)
 
-    def batches(self, batch_size: int, order: Order | None = None) -> Any:
-        """Returns data that are here, or in files, as a dataset; a dataset as it is."""
-        if self.is_stream:
+    def batches(self, batch_size: int, order: RowOrder | None = None) -> Any:
+        """Returns data in memory or in files as a dataset; anything else as it is."""
+        if self.in_files:
             return self.x.batches(batch_size, order)
-        return in_batches(self.parts, batch_size, order) if self.is_array else self.x
-
-    @property
-    def parts(self) -> Any:
-        """The points, or points, placeholder and weights, as Keras wants them."""
-        return self.x if self.y is None else tuple(self)
+        return as_dataset(self.parts, batch_size, order) if self.in_memory else self.x
 
 
-def checked(
-    x: Any,
-    y: Any,
-    sample_weight: Any,
-    *,
-    event_size: int,
-    dtype: str,
-    context_size: int = 0,
-) -> FitData:
-    """Returns checked points and weights; of a dataset, only the shapes are checked.
+def checked(x: Any, form: Form, y: Any = None, sample_weight: Any = None) -> FitData:
+    """Returns checked points and weights; of a dataset only the shapes are checked.
 
     Args:
       x: points `(n, event_size)`, array-like, or under the key "x" of a dict, whose
         "context" is `(n, context_size)`; a path or a `Stream`; or whatever else
         Keras's `fit` takes.
+      form: of the flow's data.
       y: None.
       sample_weight: n numbers ≥ 0, or None.
-      event_size: width of the points.
-      dtype: of the flow.
-      context_size: width of the context; 0 for a flow that takes none.
 
     Raises:
       ValueError: points of the wrong shape, none, or NaN or infinite ones; weights
@@ -142,7 +200,7 @@ def checked(
     """
     if y is not None:
         raise ValueError(NO_TARGETS)
-    widths = {"x": event_size, **({"context": context_size} if context_size else {})}
+    widths, dtype = form.widths, form.dtype
     if x is None:
         raise TypeError("`x` must be points or batches of them. Received: None.")
     if isinstance(x, (set, frozenset)):
@@ -162,14 +220,14 @@ def checked(
     if isinstance(x, tf.data.Dataset):
         spec = x.element_spec
         points = spec[0] if isinstance(spec, tuple) else spec
-        _check_shapes(_by_name(points, context_size), event_size, context_size)
+        _check_shapes(_named(points, form), form)
     if not isinstance(x, (list, tuple, dict)) and not hasattr(x, "__array__"):
         return FitData(x, None, sample_weight)
-    parts = _by_name(x, context_size)
-    x = _rows(parts["x"], event_size, dtype, "x")
+    parts = _named(x, form)
+    x = _rows(parts["x"], form.event_size, dtype, "x")
     n = len(x)
-    if context_size:
-        context = _rows(parts["context"], context_size, dtype, "context")
+    if form.context_size:
+        context = _rows(parts["context"], form.context_size, dtype, "context")
         if len(context) != n:
             raise ValueError(
                 "`x` and `context` must have as many rows. "
@@ -188,29 +246,31 @@ def checked(
     return FitData(x, np.zeros(n, dtype), weights.reshape(-1))
 
 
-def batch(
-    inputs: Any, *, event_size: int, dtype: str, context_size: int
-) -> dict[str, tf.Tensor]:
+def batch(inputs: Any, form: Form) -> dict[str, tf.Tensor]:
     """Returns a batch of tensors by name, checked, in the flow's dtype.
 
     Raises:
       ValueError: wrong names or widths, or a context with more or fewer axes than the
         points.
     """
-    parts = _by_name(inputs, context_size)
-    _check_shapes(parts, event_size, context_size)
-    return {name: tf.cast(part, dtype) for name, part in parts.items()}
+    parts = _named(inputs, form)
+    _check_shapes(parts, form)
+    return {name: tf.cast(part, form.dtype) for name, part in parts.items()}
 
 
-def _by_name(inputs: Any, context_size: int) -> dict[str, Any]:
-    """Returns points as {"x": points}, and a dict as it is once its keys are right."""
-    if context_size and not isinstance(inputs, dict):
+def _by_name(x: Any) -> dict[str, Any]:
+    return x if isinstance(x, dict) else {"x": x}
+
+
+def _named(inputs: Any, form: Form) -> dict[str, Any]:
+    """Returns points as {"x": points}, and a dict as it is where its keys are right."""
+    if form.context_size and not isinstance(inputs, dict):
         raise ValueError(
             "A conditional flow needs a context for each point. Remedy: pass "
             '{"x": x, "context": c}, or a dataset of such batches.'
         )
-    parts = inputs if isinstance(inputs, dict) else {"x": inputs}
-    expected = ["context", "x"] if context_size else ["x"]
+    parts = _by_name(inputs)
+    expected = sorted(form.widths)
     if sorted(parts) != expected:
         raise ValueError(
             f"`x` must have the keys {expected}. Received: {sorted(parts)}."
@@ -218,10 +278,8 @@ def _by_name(inputs: Any, context_size: int) -> dict[str, Any]:
     return parts
 
 
-def _check_shapes(
-    parts: dict[str, tf.Tensor | tf.TensorSpec], event_size: int, context_size: int
-) -> None:
-    """Refuses what TFP would broadcast: points of width 1, contexts to other points."""
+def _check_shapes(parts: dict[str, tf.Tensor | tf.TensorSpec], form: Form) -> None:
+    """Raises where TFP would broadcast points of width 1, or contexts to points."""
     for name, part in parts.items():
         if not hasattr(part, "shape"):
             raise ValueError(
@@ -230,8 +288,8 @@ def _check_shapes(
     shapes = {name: part.shape for name, part in parts.items()}
     if None in [shape.rank for shape in shapes.values()]:
         return
-    for name, width in (("x", event_size), ("context", context_size)):
-        shape = shapes.get(name, tf.TensorShape([None, width]))
+    for name, width in form.widths.items():
+        shape = shapes[name]
         if shape.rank < 2 or shape[-1] not in (None, width):
             remedy = " Remedy: `dataset.batch(n)`." if shape.rank == 1 else ""
             raise ValueError(
@@ -279,18 +337,69 @@ def _summarized(batches: Any, most: int) -> tuple[Summary, dict[str, int]]:
     summary, widths, draw = Summary(), {}, np.random.default_rng(0)
     for element in batches.as_numpy_iterator():
         x = element[0] if isinstance(element, tuple) else element
-        parts = x if isinstance(x, dict) else {"x": x}
+        parts = _by_name(x)
         widths = {name: part.shape[-1] for name, part in parts.items()}
         if not len(parts["x"]):
             continue
         checks.as_points(parts["x"])
         rows = [part.reshape(-1, widths[name]) for name, part in parts.items()]
         rows = np.concatenate(rows, axis=1)
-        rows = rows[np.isfinite(rows).all(axis=1)]  # `fit` meets other contexts later
+        # Contexts that are not finite are met, and explained, by the step with them.
+        rows = rows[np.isfinite(rows).all(axis=1)]
         summary.add(rows, draw.random(len(rows)))
     if not summary.rows:
         raise ValueError("`x` must hold at least one point. Received none.")
     return summary, widths
+
+
+def for_fit(x: Any, y: Any, options: dict[str, Any], form: Form) -> tuple[FitData, Any]:
+    """Returns checked points for training, and batches for validation or None.
+
+    Args:
+      x, y: as for `checked`.
+      options: keyword arguments of Keras's `fit`; those about data are taken out of it.
+      form: of the flow's data.
+    """
+    if options.pop("class_weight", None) is not None:
+        raise ValueError(
+            "`class_weight` is for targets, which a density has none of. Remedy: "
+            "`sample_weight`."
+        )
+    points = checked(x, form, y, options.pop("sample_weight", None))
+    fraction = options.pop("validation_split", 0.0)
+    validation = options.pop("validation_data", None)
+    if validation is None:
+        points, held_out = split(points, fraction)
+    else:
+        x, y, weights = unpacked(validation)
+        held_out = checked(x, form, y, weights)
+    if held_out is None:
+        return points, None
+    size = options.pop("validation_batch_size", None) or EVALUATION_BATCH_SIZE
+    return points, held_out.batches(size)
+
+
+def check_no_targets(y: Any, sample_weight: Any) -> None:
+    """Raises where there are targets; with weights, `y` is only a placeholder."""
+    if y is not None and sample_weight is None:
+        raise ValueError(NO_TARGETS)
+
+
+def as_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
+    """Returns what Keras takes as callbacks as a list.
+
+    Raises:
+      TypeError: something else is among them.
+    """
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return list(callbacks.callbacks)
+    callbacks = [] if callbacks is None else keras.tree.flatten(callbacks)
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise TypeError(
+                f"`callbacks` must be Keras callbacks. Received: {callback!r}."
+            )
+    return callbacks
 
 
 def split(data: FitData, fraction: float) -> tuple[FitData, FitData | None]:
@@ -302,7 +411,7 @@ def split(data: FitData, fraction: float) -> tuple[FitData, FitData | None]:
     """
     if not fraction:
         return data, None
-    if not data.is_array:
+    if not data.in_memory:
         raise ValueError("`validation_split` needs points in memory, not a dataset.")
     n = len(data.points)
     at = int(n * (1.0 - fraction)) if 0 < fraction < 1 else 0

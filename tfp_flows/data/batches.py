@@ -1,64 +1,32 @@
-"""Rows in memory as batches: what `fit`, `evaluate` and `predict` read."""
+"""Rows in memory as batches: as a dataset for Keras, or as row numbers."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows._core.devices import on_cpu
+from tfp_flows.data.row_order import RowOrder
 
-__all__ = ["EVALUATED_AT_ONCE", "Order", "in_batches", "options"]
+__all__ = ["EVALUATION_BATCH_SIZE", "BatchNumbers", "as_dataset", "dataset_options"]
 
-# Rows a step where nothing is learned, and the size of a batch changes no result.
-EVALUATED_AT_ONCE = 4096
-
-
-class Order(keras.callbacks.Callback):
-    """The order of the rows in each epoch, by the seed and the epoch's number alone.
-
-    So a fit that goes on from its fifth epoch reads the rows as one that was never
-    interrupted. A callback, as only Keras's `fit` knows which epoch it is.
-
-    Args:
-      rows: how many.
-      seed: of the orders.
-      shuffle: whether each epoch has an order of its own; else it is the data's.
-    """
-
-    def __init__(self, rows: int, seed: int, *, shuffle: bool = True) -> None:
-        super().__init__()
-        self.rows, self.seed, self.shuffle = rows, seed, shuffle
-        self.epoch = 0
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Keras tells the epoch before it reads its first batch."""
-        self.epoch = epoch
-        self._numbers, self._at = self(), 0
-
-    def __call__(self) -> np.ndarray:
-        """Returns this epoch's order of the rows' numbers."""
-        if not self.shuffle:
-            return np.arange(self.rows)
-        return np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
-
-    def next(self, count: int) -> np.ndarray:
-        """Returns the numbers of the epoch's next rows, `count` of them at most."""
-        found = self._numbers[self._at : self._at + count]
-        self._at += count
-        return found
+# Where nothing is learned, the size of a batch does not change the result.
+EVALUATION_BATCH_SIZE = 4096
 
 
 @on_cpu
-def in_batches(parts: Any, batch_size: int, order: Order | None = None) -> Any:
+def as_dataset(
+    parts: Any, batch_size: int, order: RowOrder | None = None
+) -> tf.data.Dataset:
     """Returns rows in memory as a dataset of one epoch, in their own dtype.
 
     Args:
       parts: array, or tuple or dict of arrays, of as many rows.
-      batch_size: rows a batch; the last has what is left.
-      order: of the rows, asked anew each time the dataset is read; as they are when
-        None.
+      batch_size: rows of a batch; the last one has what is left.
+      order: of the rows, asked anew each time the dataset is read; the order of the
+        arrays when None.
     """
     tensors = tf.nest.map_structure(tf.constant, parts)
     rows = tf.nest.flatten(tensors)[0].shape[0]
@@ -69,10 +37,10 @@ def in_batches(parts: Any, batch_size: int, order: Order | None = None) -> Any:
         return tf.nest.map_structure(lambda part: part[these], tensors)
 
     def epoch(_: tf.Tensor) -> tf.data.Dataset:
-        which = tf.ensure_shape(tf.numpy_function(order, [], tf.int64), [rows])
+        numbers = tf.ensure_shape(tf.numpy_function(order, [], tf.int64), [rows])
 
         def gathered(i: tf.Tensor) -> Any:
-            these = which[i * batch_size : (i + 1) * batch_size]
+            these = numbers[i * batch_size : (i + 1) * batch_size]
             return tf.nest.map_structure(lambda part: tf.gather(part, these), tensors)
 
         return tf.data.Dataset.range(count).map(gathered)
@@ -82,15 +50,54 @@ def in_batches(parts: Any, batch_size: int, order: Order | None = None) -> Any:
     else:
         dataset = tf.data.Dataset.range(1).flat_map(epoch)
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
-    return dataset.prefetch(2).with_options(options())
+    return dataset.prefetch(2).with_options(dataset_options())
 
 
-def options() -> tf.data.Options:
-    """Returns how tf.data is to read rows that come in an order of ours."""
+def dataset_options() -> tf.data.Options:
+    """Returns the options of datasets whose order is decided here."""
     options = tf.data.Options()
-    # Its thread now and then keeps an iterator's end waiting for half a minute.
+    # The autotuning thread can delay the end of an iterator by half a minute.
     options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.DATA
     )
     return options
+
+
+class BatchNumbers:
+    """The row numbers of each batch, for steps that gather their rows themselves.
+
+    Args:
+      order: of the rows in an epoch.
+      batch_size: rows of a step.
+      width: rows of each batch, at least `batch_size`; what is missing is filled up
+        with rows of weight 0. None leaves the last batch of an epoch short.
+    """
+
+    def __init__(self, order: RowOrder, batch_size: int, width: int | None) -> None:
+        self._order, self._batch_size, self._width = order, batch_size, width
+
+    def next(self, steps: int) -> Iterator[tuple[np.ndarray, ...]]:
+        """Yields row numbers `(batches, width)` of the next batches of an epoch.
+
+        Where batches are filled up, it yields the weights of these rows as well.
+        """
+        size = self._batch_size
+        numbers = self._order.next(steps * size)
+        rest = len(numbers) % size
+        if self._width is None:
+            whole = numbers[: len(numbers) - rest]
+            if len(whole):
+                yield (whole.reshape(-1, size),)
+            if rest:
+                yield (numbers[-rest:][np.newaxis],)
+            return
+        count = math.ceil(len(numbers) / size)
+        rows = np.full(count, size)
+        rows[-1] = rest or size
+        filled = np.resize(numbers, [count, size])
+        filled = np.pad(filled, [(0, 0), (0, self._width - size)])
+        is_real = np.arange(self._width) < rows[:, np.newaxis]
+        filled = np.where(is_real, filled, filled[:, :1])
+        # Keras divides the sum of the weighted losses by all rows of the batch.
+        yield filled, is_real * (self._width / rows[:, np.newaxis])

@@ -10,8 +10,9 @@ from typing import Any, Self
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows.data.batches import Order, options
+from tfp_flows.data.batches import dataset_options
 from tfp_flows.data.row_files import RowFile, open_table
+from tfp_flows.data.row_order import RowOrder
 from tfp_flows.data.summaries import Summary
 
 __all__ = ["Stream", "by_name"]
@@ -137,11 +138,13 @@ class Stream:
         rest.summary = self.summary.without(count)
         return self.summary.sample[:count], rest
 
-    def order(self, seed: int, *, shuffle: bool = True) -> Order:
+    def order(self, seed: int, *, shuffle: bool = True) -> RowOrder:
         """Returns the order of the stretches, for `batches`."""
-        return Order(len(self._stretches), seed, shuffle=shuffle)
+        return RowOrder(len(self._stretches), seed, shuffle=shuffle)
 
-    def batches(self, batch_size: int, order: Order | None = None) -> tf.data.Dataset:
+    def batches(
+        self, batch_size: int, order: RowOrder | None = None
+    ) -> tf.data.Dataset:
         """Returns one epoch as a dataset.
 
         Args:
@@ -170,10 +173,10 @@ class Stream:
             .flat_map(cut)
             .apply(tf.data.experimental.assert_cardinality(count))
             .prefetch(2)
-            .with_options(options())
+            .with_options(dataset_options())
         )
 
-    def _pools(self, size: int, order: Order | None) -> Iterator[np.ndarray]:
+    def _pools(self, size: int, order: RowOrder | None) -> Iterator[np.ndarray]:
         """Yields an epoch's rows, `size` at a time."""
         numbers, mixed = range(len(self._stretches)), np.asarray
         if order is not None and order.shuffle:

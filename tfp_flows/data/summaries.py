@@ -30,7 +30,7 @@ class Summary:
       mean: of each column.
       low: the smallest of each column.
       high: the largest.
-      mark: a checksum of all of them in their order.
+      checksum: a checksum of all of them in their order.
 
     Example:
       >>> import numpy as np
@@ -46,7 +46,7 @@ class Summary:
     """
 
     def __init__(self) -> None:
-        self.rows = self.mark = 0
+        self.rows = self.checksum = 0
         self.mean = self._squares = 0.0
         self.low, self.high = np.inf, -np.inf
         self._kept, self._keys = [], []
@@ -59,7 +59,7 @@ class Summary:
         self._add_moments(rows, 1)
         self.low = np.minimum(self.low, rows.min(axis=0))
         self.high = np.maximum(self.high, rows.max(axis=0))
-        self.mark = zlib.crc32(np.ascontiguousarray(rows), self.mark)
+        self.checksum = zlib.crc32(np.ascontiguousarray(rows), self.checksum)
         chosen = keys < self._limit
         self._kept.append(rows[chosen])
         self._keys.append(keys[chosen])

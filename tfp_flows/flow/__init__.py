@@ -3,6 +3,6 @@
 from tfp_flows.flow.flow import Flow
 from tfp_flows.flow.layer import LogProb
 from tfp_flows.flow.stages import Stage
-from tfp_flows.training.likelihood import NegativeLogLikelihood
+from tfp_flows.training.loss import NegativeLogLikelihood
 
 __all__ = ["Flow", "LogProb", "NegativeLogLikelihood", "Stage"]

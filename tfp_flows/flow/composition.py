@@ -16,6 +16,7 @@ from tfp_flows._core.part import hooks_of
 __all__ = [
     "as_base",
     "as_bijectors",
+    "check_trainable",
     "infer_dtype",
     "infer_event_size",
     "name_of",
@@ -212,6 +213,16 @@ def stage_names(
     if _class_name(base) in ("Sample", "Independent"):
         base = base.distribution  # what it says of each coordinate
     return (_class_name(base), *(distinct[id(bijector)] for bijector in bijectors))
+
+
+def check_trainable(weights: Sequence[keras.Variable], names: Sequence[str]) -> None:
+    """Raises where stages of these names have no weight that can be fitted."""
+    if not weights:
+        raise ValueError(
+            f"Nothing to fit: no stage has a trainable weight ({', '.join(names)}). "
+            "Remedy: give parameters as numbers to bijectors of tfp_flows, or as "
+            "tf.Variable to TFP's."
+        )
 
 
 def name_of(bijector: tfb.Bijector) -> str:

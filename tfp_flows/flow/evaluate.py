@@ -1,96 +1,192 @@
-"""Functions of points, evaluated so many at a time that memory stays bounded."""
+"""log_prob, samples and stages of a base and bijectors, as compiled functions."""
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
+from typing import Any
 
+import keras
+import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 
-from tfp_flows._core import checks, devices
+from tfp_flows._core import checks
+from tfp_flows._core.conditioning import bind, context_size_of
+from tfp_flows._core.cost import operations
+from tfp_flows._core.part import hooks_of
+from tfp_flows.bijectors.adaptation import leaves
+from tfp_flows.data.arguments import Form
+from tfp_flows.flow.chunks import Chunked, graph
+from tfp_flows.flow.stages import Stage, stage_distributions, walk
 
-__all__ = ["CHUNK", "Chunked", "chunks", "graph"]
+__all__ = ["Evaluator"]
 
-CHUNK = 2**16
+tfb = tfp.bijectors
+tfd = tfp.distributions
 
-_PART = 2**12  # of a chunk under XLA on a CPU, whose caches hold what it computes
+# XLA takes 1 to 5 s to compile, and then half the time at each point. More operations
+# than these win that back.
+_OPERATIONS_FOR_XLA = 2e11
 
 
-class Chunked:
-    """Evaluates a function `(n, event_size)` → `(n, ...)` in chunks.
-
-    A chunk may have any size, and is traced once. XLA compiles the function for whole
-    chunks; on a CPU for small parts of them, which TensorFlow runs side by side.
+class Evaluator:
+    """Evaluates a base distribution and bijectors, with functions traced once each.
 
     Args:
-      function: of each point by itself.
-      points: `tf.TensorSpec` of the points.
+      base: distribution of vectors.
+      bijectors: in sampling order.
+      weights: all weights of both.
+      form: of the points and contexts.
+      name: of the distributions.
     """
 
-    def __init__(self, function: Callable, points: tf.TensorSpec) -> None:
-        self._function, self._points = function, points
-        self._of_any = graph(function, points)
-        self._of_whole: Callable | None = None
-
-    def __call__(
+    def __init__(
         self,
-        chunk_of: Callable[[int, int, int], tf.Tensor],
-        n: int,
-        batch_size: int | None,
-        *,
-        by_xla: bool,
+        base: tfd.Distribution,
+        bijectors: Sequence[tfb.Bijector],
+        weights: Sequence[keras.Variable],
+        form: Form,
+        name: str,
+    ) -> None:
+        self._base, self._bijectors = base, tuple(bijectors)
+        self._weights, self._name = list(weights), name
+        self._event_size, self._context_size = form.event_size, form.context_size
+        self._dtype = form.dtype
+        points = tf.TensorSpec([None, form.event_size], form.dtype)
+        context = tf.TensorSpec([form.context_size], form.dtype)
+        count, seed = tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int32)
+        self._draw_base = graph(
+            lambda n, s, c: bind(base, c).sample(n, seed=s), count, seed, context
+        )
+        self._walk = graph(lambda z, c: walk(*self.bound(c), z), points, context)
+        self._distribution: tfd.TransformedDistribution | None = None
+        if not form.context_size:
+            self._distribution = _transformed(base, bijectors, name)
+            self._log_prob = Chunked(self._distribution.log_prob, points)
+            self._forward = Chunked(self._distribution.bijector.forward, points)
+
+    @property
+    def distribution(self) -> tfd.TransformedDistribution:
+        """The distribution of x; see `Flow.distribution`."""
+        if self._distribution is None:
+            raise ValueError(
+                f"This flow has a density for each context of width "
+                f"{self._context_size}. Remedy: `flow.given(context)`."
+            )
+        return self._distribution
+
+    def bound(self, context: tf.Tensor) -> tuple[tfd.Distribution, list[tfb.Bijector]]:
+        """Returns the base and the bijectors with a context bound."""
+        return bind(self._base, context), [bind(b, context) for b in self._bijectors]
+
+    def given(self, context: Any) -> tfd.Distribution:
+        """Returns the distribution of x given a context; see `Flow.given`."""
+        if not self._context_size:
+            raise ValueError("This flow takes no context. Remedy: `flow.distribution`.")
+        if not _is_symbolic(context):
+            checks.as_points(
+                context, self._context_size, dtype=self._dtype, name="context"
+            )
+        context = tf.cast(tf.convert_to_tensor(context), self._dtype)
+        base, bijectors = self.bound(context)
+        if not context_size_of(self._base):
+            base = tfd.BatchBroadcast(base, tf.shape(context)[:-1])
+        return _transformed(base, bijectors, self._name)
+
+    def log_prob_of_batch(self, parts: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Returns log_prob of a checked batch of points, with their contexts."""
+        if not self._context_size:
+            return self.distribution.log_prob(parts["x"])
+        distribution = _transformed(*self.bound(parts["context"]), self._name)
+        return distribution.log_prob(parts["x"])
+
+    def log_prob(
+        self, x: Any, batch_size: int | None, jit_compile: bool | None
     ) -> tf.Tensor:
-        """Returns the values at n points.
+        """Returns the log-density at points; see `Flow.log_prob`."""
+        if _is_symbolic(x):
+            return self.distribution.log_prob(tf.cast(x, self._dtype))
+        self.distribution  # noqa: B018  (raises for a conditional flow)
+        checked = checks.as_points(x, self._event_size, dtype=self._dtype)
+        # Gradients flow to the caller's own tensor only.
+        points = tf.cast(x, self._dtype) if tf.is_tensor(x) else tf.constant(checked)
+        flat = tf.reshape(points, [-1, self._event_size])
+        values = self._log_prob(
+            lambda i, start, stop: flat[start:stop],
+            flat.shape[0],
+            batch_size,
+            by_xla=jit_compile is not False and self._is_worth_xla(flat.shape[0]),
+        )
+        return tf.reshape(values, checked.shape[:-1])
 
-        Args:
-          chunk_of: returns the points of the i-th chunk, from its start to its stop.
-          n: how many points there are.
-          batch_size: of a chunk; `CHUNK` when None.
-          by_xla: whether XLA compiles chunks of the default size.
-        """
-        by_xla = by_xla and batch_size is None
-        values = []
-        for i, (start, stop) in enumerate(chunks(n, batch_size)):
-            is_whole = stop - start == CHUNK
-            evaluate = self._whole if by_xla and is_whole else self._of_any
-            values.append(evaluate(chunk_of(i, start, stop)))
-        return tf.concat(values, 0) if len(values) > 1 else values[0]
-
-    def _whole(self, points: tf.Tensor) -> tf.Tensor:
-        if self._of_whole is None:
-            parts = 1 if devices.is_gpu([points]) else CHUNK // _PART
-            self._of_whole = self._compiled(parts)
-        try:
-            return self._of_whole(points)
-        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
-            self._of_whole = self._of_any  # XLA lacks an operation
-            return self._of_any(points)
-
-    def _compiled(self, parts: int) -> Callable:
-        part = tf.function(
-            functools.partial(self._function), jit_compile=True, autograph=False
+    def sample(
+        self,
+        n: int,
+        seed: int | None,
+        batch_size: int | None,
+        jit_compile: bool | None,
+    ) -> tf.Tensor:
+        """Returns n points drawn from the flow; see `Flow.sample`."""
+        n, seed = checks.positive_int(n, "n"), checks.as_seed(seed)
+        self.distribution  # noqa: B018  (raises for a conditional flow)
+        for part, inverted in leaves(self._bijectors):
+            # Bijectors do not warn in a graph, where they run below.
+            hooks_of(part).warn_of_cost(forward=not inverted)
+        none = tf.zeros([0], self._dtype)
+        return self._forward(
+            lambda i, start, stop: self._draw_base(
+                stop - start, _stateless(seed, i), none
+            ),
+            n,
+            batch_size,
+            by_xla=jit_compile is not False and self._is_worth_xla(n),
         )
 
-        def in_parts(points: tf.Tensor) -> tf.Tensor:
-            return tf.concat([part(p) for p in tf.split(points, parts)], 0)
+    def stages(
+        self, names: Sequence[str], n: int, seed: int | None, context: Any
+    ) -> list[Stage]:
+        """Returns the distribution after every bijector; see `Flow.stages`."""
+        n, seed = checks.positive_int(n, "n"), checks.as_seed(seed)
+        context = self._one_context(context)
+        z = self._draw_base(n, _stateless(seed), context)
+        base, bijectors = self.bound(context)
+        return [
+            Stage(name, bijector, *values, distribution)
+            for name, bijector, values, distribution in zip(
+                names,
+                (None, *bijectors),
+                self._walk(z, context),
+                stage_distributions(base, bijectors),
+                strict=True,
+            )
+        ]
 
-        whole = tf.TensorSpec([CHUNK, *self._points.shape[1:]], self._points.dtype)
-        return graph(in_parts, whole)
+    def _one_context(self, context: Any) -> tf.Tensor:
+        if context is None and not self._context_size:
+            return tf.zeros([0], self._dtype)
+        if np.shape(context) != (self._context_size,) or not self._context_size:
+            raise ValueError(
+                "`context` must be one row for a conditional flow, and None for "
+                f"another: expected shape ({self._context_size},). Received: "
+                f"{context!r}."
+            )
+        checked = checks.as_points(context, dtype=self._dtype, name="context")
+        return tf.constant(checked)
+
+    def _is_worth_xla(self, n: int) -> bool:
+        return operations(self._weights, n) > _OPERATIONS_FOR_XLA
 
 
-def chunks(n: int, batch_size: int | None = None) -> Iterator[tuple[int, int]]:
-    """Yields starts and stops that make up n points.
-
-    Raises:
-      ValueError: `batch_size` is not a whole number ≥ 1.
-    """
-    size = (
-        CHUNK if batch_size is None else checks.positive_int(batch_size, "batch_size")
-    )
-    for start in range(0, n, size):
-        yield start, min(start + size, n)
+def _transformed(
+    base: tfd.Distribution, bijectors: Sequence[tfb.Bijector], name: str
+) -> tfd.TransformedDistribution:
+    chain = tfb.Chain(list(reversed(bijectors)))
+    return tfd.TransformedDistribution(base, chain, name=name)
 
 
-def graph(function: Callable, *signature: tf.TensorSpec) -> Callable:
-    """Returns the function compiled once for any number of points."""
-    # TensorFlow counts retraces by source line; a partial keeps flows apart.
-    apart = functools.partial(function)
-    return tf.function(apart, input_signature=signature, autograph=False)
+def _is_symbolic(value: Any) -> bool:
+    """Returns whether this is a tensor of a graph, which has no value to check."""
+    return tf.is_tensor(value) and not hasattr(value, "numpy")
+
+
+def _stateless(seed: int, chunk: int = 0) -> np.ndarray:
+    """Returns TFP's stateless seed: equal numbers give equal draws."""
+    return np.array([seed & 0x7FFFFFFF, (seed >> 31) + chunk & 0x7FFFFFFF], np.int32)

@@ -1,9 +1,7 @@
 """Flow: a chain of bijectors on a base distribution, as a Keras model."""
 
-import contextlib
-import re
-import warnings
-import zipfile
+import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -13,49 +11,31 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._core import checks, compat
-from tfp_flows._core.conditioning import bind, context_size_of, infer_context_size
-from tfp_flows._core.files import beside
-from tfp_flows._core.part import hooks_of
-from tfp_flows._core.serialization import Decoder, Encoder, copy_objects
-from tfp_flows.bijectors.adaptation import (
-    adapt,
-    leaves,
-    needs_adaptation,
-    shares_outside,
-)
+from tfp_flows._core import checks
+from tfp_flows._core.conditioning import infer_context_size
+from tfp_flows.bijectors.adaptation import adapt, needs_adaptation
 from tfp_flows.data import arguments
-from tfp_flows.flow.composition import (
-    as_base,
-    as_bijectors,
-    infer_dtype,
-    infer_event_size,
-    stage_names,
-)
-from tfp_flows.flow.evaluate import CHUNK, Chunked, graph
+from tfp_flows.data.batches import EVALUATION_BATCH_SIZE
+from tfp_flows.flow import composition, nonfinite, reordering, saving
+from tfp_flows.flow.chunks import CHUNK
+from tfp_flows.flow.evaluate import Evaluator
 from tfp_flows.flow.exporting import export_flow
-from tfp_flows.flow.nonfinite import culprit
-from tfp_flows.flow.stages import Stage, stage_distributions, walk
-from tfp_flows.flow.tracking import Adoption, TFPLayer
-from tfp_flows.training.density_model import DensityModel
-from tfp_flows.training.likelihood import NegativeLogLikelihood, at_weights
-from tfp_flows.training.steps import flops
+from tfp_flows.flow.outside import warn_of_points_outside
+from tfp_flows.flow.placement import at_weights
+from tfp_flows.flow.stages import Stage
+from tfp_flows.flow.tracking import layers_of
+from tfp_flows.training.loss import NegativeLogLikelihood
+from tfp_flows.training.plan import Settings
+from tfp_flows.training.trainer import Trainer, check_compiled, one_step_per_call
 
 __all__ = ["Flow", "NegativeLogLikelihood", "Stage"]
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
-# Of all points, from which on XLA has paid for its compilation: 1 to 5 s, with half the
-# time of each point won back.
-_FLOPS_FOR_XLA = 2e11
-
-# A box of a spline that leaves more than this share of points out is worth a word.
-_LOOKED_AT, _MOST_OUTSIDE = 4096, 0.01
-
 
 @keras.saving.register_keras_serializable("tfp_flows")
-class Flow(DensityModel):
+class Flow(keras.Model):
     """A distribution built from a base by a chain of bijectors, fitted by Keras.
 
     With z from the base and f₁, …, f_K the bijectors in sampling order::
@@ -80,13 +60,11 @@ class Flow(DensityModel):
       name: of the model.
 
     Raises:
-      TypeError: something in the list is not a bijector, or `base` is not a
-        distribution.
-      ValueError: sizes or dtypes that contradict each other, or cannot be told.
+      TypeError: an entry is not a bijector, or `base` is not a distribution.
+      ValueError: sizes or dtypes contradict each other, or cannot be inferred.
 
     Example:
-      >>> import numpy as np, tfp_flows as tfpf
-      >>> import tensorflow_probability as tfp
+      >>> import numpy as np, tensorflow_probability as tfp, tfp_flows as tfpf
       >>> scale = tfp.bijectors.Scale([2.0, 1.5])
       >>> flow = tfpf.Flow([scale, tfpf.bijectors.Rotation2D(0.5)])
       >>> flow.sample(3, seed=0).shape
@@ -109,113 +87,190 @@ class Flow(DensityModel):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        bijectors = as_bijectors(bijectors)
-        dtype = infer_dtype(dtype, base, bijectors)
-        event_size = infer_event_size(event_size, base, bijectors)
+        bijectors = composition.as_bijectors(bijectors)
+        dtype = composition.infer_dtype(dtype, base, bijectors)
+        event_size = composition.infer_event_size(event_size, base, bijectors)
         super().__init__(name=name, dtype=dtype.name)
-        self.event_size = event_size
-        self.base = as_base(base, event_size, dtype)
-        self.context_size = infer_context_size(context_size, (self.base, *bijectors))
-        self._bijectors = bijectors
-        self._stage_names = stage_names(self.base, bijectors)
-        self._track()
-        self._make_graphs()
+        base = composition.as_base(base, event_size, dtype)
+        self.event_size, self.base, self._bijectors = event_size, base, bijectors
+        self.context_size = infer_context_size(context_size, (base, *bijectors))
+        self._form = arguments.Form(event_size, self.context_size, self.dtype)
+        self._stage_names = composition.stage_names(base, bijectors)
+        # This creates every weight, and makes it one of the model's.
+        self._parts = layers_of((base, *bijectors), self._stage_names, self._form)
+        self._evaluator = Evaluator(
+            base, bijectors, self.weights, self._form, self.name
+        )
+        self._settings, self._trainer = Settings(), None
         self.built = True
-
-    def _track(self) -> None:
-        """Creates every weight and makes it Keras's."""
-        adoption = Adoption()
-        layer_of: dict[int, TFPLayer] = {}
-        for i, part in enumerate((self.base, *self.bijectors)):
-            if id(part) not in layer_of:
-                # Keras makes scope names of layer names.
-                label = re.sub(r"[^A-Za-z0-9.]+", "_", self._stage_names[i]).strip("_")
-                layer_of[id(part)] = TFPLayer(
-                    part,
-                    adoption,
-                    context_size=self.context_size,
-                    name=f"f{i}_{label}" if i else label,
-                    dtype=self.dtype,
-                )
-        self._parts = list(layer_of.values())
-        for layer in self._parts:
-            layer.build((None, self.event_size))
-
-    def _make_graphs(self) -> None:
-        points = tf.TensorSpec([None, self.event_size], self.dtype)
-        context = tf.TensorSpec([self.context_size], self.dtype)
-        count, seed = tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int32)
-        self._base_graph = graph(
-            lambda n, s, c: bind(self.base, c).sample(n, seed=s), count, seed, context
-        )
-        self._stages_graph = graph(
-            lambda z, c: walk(*self._given(c), z), points, context
-        )
-        if self.context_size:
-            self._distribution = None
-            return
-        self._distribution = _transformed(self.base, self.bijectors, self.name)
-        self._log_prob_chunked = Chunked(self._distribution.log_prob, points)
-        self._forward_chunked = Chunked(self._distribution.bijector.forward, points)
-
-    def _given(self, context: tf.Tensor) -> tuple[tfd.Distribution, list[tfb.Bijector]]:
-        """Returns the base and the bijectors with the context bound."""
-        return bind(self.base, context), [bind(b, context) for b in self.bijectors]
 
     @property
     def bijectors(self) -> tuple[tfb.Bijector, ...]:
         """The bijectors in sampling order, base to data."""
-        return tuple(self._bijectors)  # Keras wraps what it holds
+        return tuple(self._bijectors)  # Keras wraps the tuple that it holds
 
     @property
     def distribution(self) -> tfd.TransformedDistribution:
-        """The distribution itself, for TFP; it shares the weights.
-
-        Raises:
-          ValueError: the flow is conditional: then it is `given(context)`.
-        """
-        if self._distribution is None:
-            raise ValueError(
-                f"This flow has a density for each context of width "
-                f"{self.context_size}. Remedy: `flow.given(context)`."
-            )
-        return self._distribution
+        """The distribution for TFP, with these weights; `given` for conditional flows."""
+        return self._evaluator.distribution
 
     def given(self, context: Any) -> tfd.Distribution:
         """Returns the distribution of x given a context, for TFP; shares the weights.
 
         Args:
-          context: `(..., context_size)`.
+          context: finite numbers `(..., context_size)`.
 
         Returns:
           A distribution of batch shape `context.shape[:-1]` and event shape
-          `(event_size,)`. Each context is one of the batch: `log_prob(x)` broadcasts
-          x against it, and `sample(n)` is `(n, *batch, event_size)`.
+          `(event_size,)`: `log_prob(x)` broadcasts x against the contexts, and
+          `sample(n)` has shape `(n, *batch, event_size)`.
 
         Raises:
-          ValueError: the flow takes no context, or one of another width, or NaN or
-            infinite ones.
-
-        Example:
-          >>> import numpy as np, tfp_flows as tfpf
-          >>> flow = tfpf.recipes.real_nvp(2, context_size=3, seed=0)
-          >>> given = flow.given(np.zeros((5, 3)))
-          >>> given.sample(7, seed=0).shape, given.log_prob(np.ones(2, "float32")).shape
-          (TensorShape([7, 5, 2]), TensorShape([5]))
+          ValueError: the flow takes no context, or one of another width.
         """
-        if not self.context_size:
-            raise ValueError("This flow takes no context. Remedy: `flow.distribution`.")
-        if not _is_symbolic(context):
-            checks.as_points(
-                context, self.context_size, dtype=self.dtype, name="context"
-            )
-        context = tf.cast(tf.convert_to_tensor(context), self.dtype)
-        base, bijectors = self._given(context)
-        if not context_size_of(self.base):
-            base = tfd.BatchBroadcast(base, tf.shape(context)[:-1])
-        return _transformed(base, bijectors, self.name)
+        return self._evaluator.given(context)
 
-    # Keras
+    # Fitting
+
+    @at_weights
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        loss: NegativeLogLikelihood | None = None,
+        *,
+        steps_per_execution: int | None = None,
+        jit_compile: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Configures training; the loss is the mean of -log_prob, in nats.
+
+        Args:
+          optimizer: Keras optimizer or its name. Adam and AdamW update all weights at
+            once, by TensorFlow's fused kernel, to the same numbers.
+          loss: None; the loss is fixed.
+          steps_per_execution: steps in one call of the compiled function. When None,
+            `fit` chooses up to 64, and 1 where a callback of yours looks at batches.
+          jit_compile: whether XLA compiles loss and gradients. When None, it does for
+            fits of rows in memory that are long enough to win back the time it takes.
+          **kwargs: as for `keras.Model.compile`. A metric is called with the points
+            and their log_prob.
+
+        Raises:
+          ValueError: another loss is asked for, or an optimizer of another strategy.
+        """
+        settings = Settings(steps_per_execution, jit_compile)
+        own_step = type(self).train_step is not Flow.train_step
+        trainer = Trainer(
+            self, self._form, settings, nonfinite.explanation, has_own_step=own_step
+        )
+        trainer.compile(super().compile, optimizer, loss, **kwargs)
+        self._settings, self._trainer = settings, trainer
+
+    @at_weights
+    def fit(
+        self,
+        x: Any = None,
+        y: None = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        *,
+        checkpoint_dir: str | os.PathLike | None = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Fits the weights to data, by Keras's own `fit`.
+
+        Args:
+          x: points `(n, event_size)` as NumPy, pandas or tensors; {"x": points,
+            "context": `(n, context_size)`} for a conditional flow; a `tf.data.Dataset`
+            of batches of these, or of `(x, anything, sample_weight)`; or a path to a
+            `.npy`, CSV or Parquet file, or to a folder of files of one of these kinds,
+            with the columns of the points and then of the context. Of a path, about
+            200 MB are in memory at a time.
+          y: None; a density has no targets.
+          batch_size: points a step, of all replicas together; 32 when None.
+          epochs: passes over the data.
+          checkpoint_dir: a folder for the state of the fit, which is written after its
+            epochs. After a crash the same call goes on from there, and ends with the
+            weights, to the bit, of a fit that was never interrupted. A fit that has
+            ended is not repeated. After Ctrl-C the folder also holds `best.keras`.
+          **kwargs: as for `keras.Model.fit`: `callbacks`, `validation_split`,
+            `validation_data` (as x, or `(x, None, weights)`), `sample_weight`, …
+
+        Returns:
+          Keras's History; "loss" is the mean of -log_prob in nats.
+
+        Raises:
+          ValueError: there is nothing to learn; the points have the wrong width, or
+            are none, NaN or infinite; `checkpoint_dir` is of another fit, or damaged.
+          TypeError: the points are not numbers.
+          OSError: `checkpoint_dir` cannot be written, or a path cannot be read.
+          ImportError: the path is a Parquet file, and pyarrow is not installed.
+          ConnectionError: another worker of the strategy has died.
+          FloatingPointError: too many steps are not finite; the flow has the best
+            weights so far. A few such steps are left out, and explained in a warning.
+        """
+        check_compiled(self, "fit")
+        points, held_out = arguments.for_fit(x, y, kwargs, self._form)
+        composition.check_trainable(self.trainable_variables, self._stage_names)
+        if needs_adaptation((self.base, *self.bijectors)):
+            self.adapt(points.first_epoch(kwargs.get("steps_per_epoch")).x)
+        sizes = {"batch_size": batch_size, "epochs": epochs}
+        history = self._trainer.fit(
+            super().fit, points, held_out, checkpoint_dir, **sizes, **kwargs
+        )
+        warn_of_points_outside(self.bijectors, self._stage_names[1:], points)
+        return history
+
+    @at_weights
+    def adapt(self, x: Any) -> None:
+        """Starts data-dependent weights from data, as Keras's layers do.
+
+        Each part that starts from data, such as `ActNorm`, the box of a spline or a
+        mixture base, does so from the points that reach it on their way to the base.
+        `fit` calls this where a part has not yet started.
+
+        Args:
+          x: as for `fit`. A path or a dataset is read once: `Standardize` or `ActNorm`
+            on the data's side start from all points, every other part from 65,536
+            random ones. Of an endless dataset, the first 65,536 points are read.
+        """
+        points, moments = arguments.checked(x, self._form).start(CHUNK)
+        points = {name: tf.cast(rows, self.dtype) for name, rows in points.items()}
+        adapt(self.base, self.bijectors, **points, moments=moments)
+
+    @at_weights
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Takes one step, as `keras.Model.train_on_batch`."""
+        check_compiled(self, "train_on_batch")
+        with self.distribute_strategy.scope():
+            self.optimizer.build(self.trainable_variables)
+        return super().train_on_batch(*args, **kwargs)
+
+    @at_weights
+    def evaluate(
+        self,
+        x: Any = None,
+        y: None = None,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Returns the mean of -log_prob in nats, by Keras's `evaluate`; see `fit`."""
+        weights = kwargs.pop("sample_weight", None)
+        points = arguments.checked(x, self._form, y, weights)
+        batches = points.batches(batch_size or EVALUATION_BATCH_SIZE)
+        return super().evaluate(batches, **kwargs)
+
+    @at_weights
+    def predict(
+        self, x: Any = None, batch_size: int | None = None, **kwargs: Any
+    ) -> np.ndarray:
+        """Returns `log_prob`, `(n,)`, in nats, by Keras's `predict`; see `fit`."""
+        points = arguments.checked(x, self._form)
+        batches = points.batches(batch_size or EVALUATION_BATCH_SIZE)
+        with one_step_per_call(self):
+            return super().predict(batches, **kwargs)
+
+    # What Keras calls within `fit`, `evaluate`, `predict` and `load_model`
 
     def call(self, inputs: Any, training: bool | None = None) -> tf.Tensor:
         """Returns `log_prob` of points, `(n,)`, in nats.
@@ -224,89 +279,52 @@ class Flow(DensityModel):
           inputs: `(n, event_size)`; for a conditional flow {"x": x, "context": c}.
           training: as Keras passes it on to the networks.
         """
-        parts = arguments.batch(
-            inputs,
-            event_size=self.event_size,
-            dtype=self.dtype,
-            context_size=self.context_size,
-        )
-        if not self.context_size:
-            return self.distribution.log_prob(parts["x"])
-        distribution = _transformed(*self._given(parts["context"]), self.name)
-        return distribution.log_prob(parts["x"])
+        return self._evaluator.log_prob_of_batch(arguments.batch(inputs, self._form))
 
-    def _before_fit(self, points: arguments.FitData) -> None:
-        if not self.trainable_variables:
-            raise ValueError(
-                "Nothing to fit: no stage has a trainable weight "
-                f"({', '.join(self._stage_names)}). Remedy: give parameters as numbers "
-                "to bijectors of tfp_flows, or as tf.Variable to TFP's."
-            )
-        if needs_adaptation((self.base, *self.bijectors)):
-            self.adapt(points.x)
+    def train_step(self, batch: Any) -> dict[str, Any]:
+        """Takes one step, unless its loss or gradients are not finite."""
+        return self._trainer.step(batch)
 
-    def _after_fit(self, points: arguments.FitData) -> None:
-        """Says when splines do not reach some of the points they were fitted to."""
-        sample = points.some(_LOOKED_AT)
-        if sample is None:
-            return
-        sample = sample if isinstance(sample, dict) else {"x": sample}
-        shares = shares_outside(
-            self.bijectors, **{k: tf.constant(v) for k, v in sample.items()}
-        )
-        worst = max(shares, key=shares.get, default=None)
-        if worst is not None and shares[worst] > _MOST_OUTSIDE:
-            stages = zip(self._stage_names[1:], self.bijectors, strict=True)
-            # A chain in the list is one stage, of several bijectors.
-            name = next(n for n, b in stages if worst is b or worst in b.submodules)
-            warnings.warn(
-                f"{shares[worst]:.1%} of the points lie outside the box of {name}, "
-                "where it is the identity and learns nothing. Remedy: a wider `box`, "
-                "box='data', or Standardize as the last bijector.",
-                stacklevel=3,
-            )
+    def make_train_function(self, force: bool = False) -> None:
+        """Makes what Keras calls for the next steps of `fit`."""
+        self._trainer.make_train_function(super().make_train_function, force)
 
-    def _explain(self, batch: dict[str, np.ndarray]) -> tuple[int | None, str]:
-        context = tf.constant(batch.get("context", np.zeros([1, 0])), self.dtype)
-        found = culprit(batch["x"], *self._given(context), self._stage_names)
-        if found:
-            return found
-        with tf.GradientTape() as tape:
-            loss = self.compute_loss(
-                y_pred=self(batch if len(batch) > 1 else batch["x"])
-            )
-        for weight, gradient in zip(
-            self.trainable_weights,
-            tape.gradient(loss, self.trainable_weights),
-            strict=True,
-        ):
-            if gradient is not None and not np.isfinite(gradient).all():
-                return None, f"The gradient of {weight.path} is not finite."
-        return super()._explain(batch)
+    def make_test_function(self, force: bool = False) -> None:
+        """Makes what Keras calls for the next steps of `evaluate`."""
+        self._trainer.make_test_function(super().make_test_function, force)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """Returns -log_prob, weighted and averaged, plus the layers' own losses."""
+        arguments.check_no_targets(y, sample_weight)
+        return super().compute_loss(x, y_pred, y_pred, sample_weight, training)
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Returns the metrics; each is called with the points and their log_prob."""
+        points = x["x"] if isinstance(x, dict) else x
+        return super().compute_metrics(x, points, y_pred, sample_weight)
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """Returns the arguments of `compile` as they were given."""
+        config = super().get_compile_config()
+        return config and {**config, **dataclasses.asdict(self._settings)}
 
     @at_weights
-    def adapt(self, x: Any) -> None:
-        """Starts data-dependent weights from data, as Keras's layers do.
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as the saved model was; Keras calls this when it loads one."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.trainable_variables:
+            self.optimizer.build(self.trainable_variables)
 
-        Each part that has an `adapt` (such as `ActNorm`, the box of a spline or a
-        mixture base) takes its start from the points that reach it, from the data's
-        side to the base. `fit` calls this itself where a part still waits for it.
-
-        Args:
-          x: as for `fit`. Of a path or a dataset, all points are read, once: a part on
-            the data's side that takes mean and standard deviation has those of all
-            points, every other part looks at 65,536 random ones of them. Of an endless
-            dataset, the first 65,536 points are read.
-
-        Raises:
-          ValueError: points of the wrong width, none at all, or NaN or infinite ones.
-        """
-        x, moments = self._checked(x).start(CHUNK)
-        x = x if isinstance(x, dict) else {"x": x}
-        parts = {key: tf.cast(value, self.dtype) for key, value in x.items()}
-        adapt(self.base, self.bijectors, **parts, moments=moments)
-
-    # Densities and samples
+    # Densities, samples and copies
 
     @at_weights
     def log_prob(self, x: Any, *, batch_size: int | None = None) -> tf.Tensor:
@@ -314,30 +332,16 @@ class Flow(DensityModel):
 
         Args:
           x: points `(..., event_size)`.
-          batch_size: points computed at once; 65,536 when None, under XLA where
-            there are so many that it pays.
+          batch_size: points computed at once; 65,536 when None, by XLA where it pays.
 
         Returns:
           A tensor of shape `(...)`. Gradients flow to `x` and to the weights.
 
         Raises:
-          ValueError: points of the wrong width, none, or NaN or infinite ones.
-          TypeError: points that are not numbers.
+          ValueError: the points have the wrong width, or are none, NaN or infinite.
+          TypeError: the points are not numbers.
         """
-        if _is_symbolic(x):
-            return self.distribution.log_prob(tf.cast(x, self.dtype))
-        self.distribution  # noqa: B018  (raises for a conditional flow)
-        checked = checks.as_points(x, self.event_size, dtype=self.dtype)
-        # Gradients need the caller's own tensor.
-        points = tf.cast(x, self.dtype) if tf.is_tensor(x) else tf.constant(checked)
-        flat = tf.reshape(points, [-1, self.event_size])
-        values = self._log_prob_chunked(
-            lambda i, start, stop: flat[start:stop],
-            flat.shape[0],
-            batch_size,
-            by_xla=self._is_for_xla(flat.shape[0]),
-        )
-        return tf.reshape(values, checked.shape[:-1])
+        return self._evaluator.log_prob(x, batch_size, self._settings.jit_compile)
 
     @at_weights
     def sample(
@@ -346,34 +350,14 @@ class Flow(DensityModel):
         """Returns n points drawn from the flow, `(n, event_size)`.
 
         Args:
-          n: how many, at least 1.
-          seed: whole number ≥ 0: the same draws each time; drawn when None.
-          batch_size: points computed at once; 65,536 when None, under XLA where
-            there are so many that it pays.
+          n: number of points, at least 1.
+          seed: whole number ≥ 0, which gives the same draws each time; drawn when None.
+          batch_size: points computed at once; 65,536 when None, by XLA where it pays.
 
         Raises:
           ValueError: `n` or `seed` is out of its range.
         """
-        n, seed = checks.positive_int(n, "n"), checks.as_seed(seed)
-        self.distribution  # noqa: B018  (raises for a conditional flow)
-        for part, inverted in leaves(self.bijectors):
-            # In a graph, where it runs below, a bijector does not say this itself.
-            hooks_of(part).warn_of_cost(forward=not inverted)
-        none = tf.zeros([0], self.dtype)
-        return self._forward_chunked(
-            lambda i, start, stop: self._base_graph(
-                stop - start, _stateless(seed, i), none
-            ),
-            n,
-            batch_size,
-            by_xla=self._is_for_xla(n),
-        )
-
-    def _is_for_xla(self, n: int) -> bool:
-        """Whether n points are worth compiling for, if `compile` did not forbid it."""
-        if self._jit_asked is False:
-            return False
-        return flops(self.weights, n) / 3 > _FLOPS_FOR_XLA  # there is no way back
+        return self._evaluator.sample(n, seed, batch_size, self._settings.jit_compile)
 
     @at_weights
     def stages(
@@ -391,43 +375,14 @@ class Flow(DensityModel):
           samples is the same point at every stage.
 
         Raises:
-          ValueError: a context that is missing, not asked for, or of another shape.
+          ValueError: the context is missing, not asked for, or of another shape.
         """
-        n, seed = checks.positive_int(n, "n"), checks.as_seed(seed)
-        context = self._one_context(context)
-        z = self._base_graph(n, _stateless(seed), context)
-        base, bijectors = self._given(context)
-        return [
-            Stage(name, bijector, *step, distribution)
-            for name, bijector, step, distribution in zip(
-                self._stage_names,
-                (None, *bijectors),
-                self._stages_graph(z, context),
-                stage_distributions(base, bijectors),
-                strict=True,
-            )
-        ]
+        return self._evaluator.stages(self._stage_names, n, seed, context)
 
     def _repr_html_(self) -> str:
-        """Returns what a notebook shows: the stages as thumbnails, or as a table."""
-        # Imported here, as plotting builds on Flow.
-        from tfp_flows.plotting.thumbnails import flow_as_html
+        from tfp_flows.plotting.thumbnails import flow_as_html  # it builds on Flow
 
         return flow_as_html(self, self._stage_names)
-
-    def _one_context(self, context: Any) -> tf.Tensor:
-        if context is None and not self.context_size:
-            return tf.zeros([0], self.dtype)
-        if np.shape(context) != (self.context_size,) or not self.context_size:
-            raise ValueError(
-                "`context` must be one row for a conditional flow, and None for "
-                f"another: expected shape ({self.context_size},). Received: "
-                f"{context!r}."
-            )
-        checked = checks.as_points(context, dtype=self.dtype, name="context")
-        return tf.constant(checked)
-
-    # Orders
 
     def reordered(self, order: Sequence[int]) -> Self:
         """Returns an independent copy with the bijectors in another order.
@@ -437,65 +392,23 @@ class Flow(DensityModel):
             the bijector that comes first after the base.
 
         Returns:
-          A Flow with weights of its own that start at the values of these. Stages
-          keep their names.
+          A Flow with weights of its own, equal to these. Stages keep their names.
 
         Raises:
           ValueError: `order` is not a permutation.
         """
-        count = len(self.bijectors)
-        order = list(order)
-        if sorted(order) != list(range(count)):
-            raise ValueError(
-                f"`order` must be a permutation of 0..{count - 1}. Received: {order}."
-            )
-        order = [int(i) for i in order]
-        base, bijectors = copy_objects([self.base, list(self.bijectors)])
-        copy = type(self)(
-            [bijectors[i] for i in order],
-            base=base,
-            event_size=self.event_size,
-            dtype=self.dtype,
-        )
-        names = self._stage_names
-        copy._stage_names = (names[0], *(names[1 + i] for i in order))
-        mine, theirs = self._layers_in_order(), copy._layers_in_order()
-        for target, i in zip(theirs, [0, *(1 + i for i in order)], strict=True):
-            target.set_weights(mine[i].get_weights())
-        return copy
+        return reordering.reordered(self, order)
 
     def shuffled(self, *, seed: int | None = None) -> Self:
-        """Returns an independent copy with the bijectors in a random other order.
-
-        Args:
-          seed: of the order; drawn when None.
-        """
-        count = len(self.bijectors)
-        rng = np.random.default_rng(checks.as_seed(seed))
-        order = rng.permutation(count)
-        while count > 1 and (order == np.arange(count)).all():
-            order = rng.permutation(count)
-        return self.reordered(order)
-
-    def _layers_in_order(self) -> list[TFPLayer]:
-        by_object = {id(layer.tfp_object): layer for layer in self._parts}
-        return [by_object[id(part)] for part in (self.base, *self.bijectors)]
+        """Returns an independent copy in a random other order; see `reordered`."""
+        seed, count = checks.as_seed(seed), len(self.bijectors)
+        return self.reordered(reordering.other_order(count, seed))
 
     # Files
 
     def get_config(self) -> dict[str, Any]:
         """Returns the flow's structure as plain data; weights are saved beside it."""
-        return {
-            "name": self.name,
-            "dtype": self.dtype,
-            "event_size": self.event_size,
-            "context_size": self.context_size,
-            "trainable": self.trainable,
-            "stage_names": list(self._stage_names),
-            "structure": Encoder().encode(
-                [self.base, list(self.bijectors)], "the flow"
-            ),
-        }
+        return saving.encoded(self, self._stage_names)
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
@@ -505,39 +418,12 @@ class Flow(DensityModel):
           ValueError: it names a class that is neither ours, TFP's or Keras's, nor
             registered with Keras or passed in by the caller.
         """
-        # A scope hides the one it stands in, such as that of `load_model`.
-        scope = keras.saving.custom_object_scope
-        with scope(custom_objects) if custom_objects else contextlib.nullcontext():
-            try:
-                return cls._decoded(config)
-            except ValueError:
-                raise
-            except Exception as error:  # a wrong entry leads to errors of any kind
-                raise ValueError(f"Not a saved flow: {_brief(error)}") from error
+        return saving.decoded(cls, config, custom_objects)
 
-    @classmethod
-    def _decoded(cls, config: dict[str, Any]) -> Self:
-        base, bijectors = Decoder().decode(config["structure"])
-        flow = cls(
-            bijectors,
-            base=base,
-            event_size=config["event_size"],
-            context_size=config["context_size"],
-            dtype=config["dtype"],
-            name=config["name"],
-        )
-        names = tuple(map(str, config["stage_names"]))
-        if len(names) != len(flow._stage_names):
-            raise ValueError(f"Not a saved flow: {len(names)} names of its stages.")
-        flow._stage_names = names
-        if not config["trainable"]:
-            flow.trainable = False
-        return flow
-
-    def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
-        """Saves structure, weights and optimizer to a `.keras` file.
-
-        The file is written whole or not at all.
+    def save(
+        self, filepath: str | os.PathLike, overwrite: bool = True, **kwargs: Any
+    ) -> None:
+        """Saves structure, weights and optimizer to a file, whole or not at all.
 
         Args:
           filepath: ends in `.keras`.
@@ -549,73 +435,25 @@ class Flow(DensityModel):
           TypeError: the flow holds functions or foreign objects.
           ValueError: a weight is NaN.
         """
-        path = Path(filepath)
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} exists, and `overwrite` is False.")
-        if path.suffix != ".keras":
-            raise ValueError(f"`filepath` must end in .keras. Received: {str(path)!r}.")
-        for weight in self.weights:
-            if np.isnan(weight.numpy()).any():
-                raise ValueError(
-                    f"A flow with weights that are NaN cannot be saved: {weight.path}."
-                )
-        self.get_config()  # says what cannot be saved before a file is touched
-        if self.compiled and self.trainable_variables:
-            # A flow is loaded with an optimizer that is ready to fit.
-            self.optimizer.build(self.trainable_variables)
-        with beside(path) as temporary:
-            super().save(temporary, **kwargs)
+        saving.save(self, Path(filepath), super().save, overwrite, **kwargs)
 
     def load_own_variables(self, store: Any) -> None:
-        """Keras's hook, before the weights are loaded: refuses those of damaged files.
-
-        Raises:
-          ValueError: a part of the file is not what its checksum says.
-        """
-        # Where Keras cannot read the weights as a whole it reads them in pieces, of
-        # which Python, from 3.12 on, checks no sums.
-        archive = compat.archive_of(store)
-        if archive is not None and archive.filename:
-            with zipfile.ZipFile(archive.filename) as file:
-                if part := file.testzip():
-                    raise ValueError(f"The file is damaged: {part} fails its checksum.")
+        """Loads weights for Keras, after the checksums of the file are verified."""
+        saving.check_archive(store)
         super().load_own_variables(store)
 
-    def export(self, filepath: Any, **kwargs: Any) -> None:
+    def export(self, filepath: str | os.PathLike, **kwargs: Any) -> None:
         """Writes a SavedModel that runs where neither tfp_flows nor TFP is installed.
 
-        `tf.saved_model.load(path)` has the endpoints `log_prob(x)`, x of shape
-        `(n, event_size)`, and `sample(n)`, n a scalar int32 tensor; of a conditional
-        flow `log_prob(x, context)` and `sample(n, context)`, `(n, m, event_size)`, with
-        contexts `(m, context_size)`.
+        It has the endpoints `log_prob(x)`, x of shape `(n, event_size)`, and
+        `sample(n)`, n a scalar int32 tensor. Those of a conditional flow also take
+        contexts `(m, context_size)`, and samples have shape `(n, m, event_size)`.
 
         Args:
-          filepath: the folder, written whole or not at all; a SavedModel that is
-            there is replaced.
+          filepath: the folder, written whole or not at all. It may hold a SavedModel.
           **kwargs: as for `keras.export.ExportArchive.write_out`.
 
         Raises:
           FileExistsError: something else is there.
         """
         export_flow(self, Path(filepath), **kwargs)
-
-
-def _transformed(
-    base: tfd.Distribution, bijectors: Sequence[tfb.Bijector], name: str
-) -> tfd.TransformedDistribution:
-    chain = tfb.Chain(list(reversed(bijectors)))
-    return tfd.TransformedDistribution(base, chain, name=name)
-
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0][:300]
-
-
-def _is_symbolic(value: Any) -> bool:
-    """Whether this is a tensor of somebody's graph, which has no value to check."""
-    return tf.is_tensor(value) and not hasattr(value, "numpy")
-
-
-def _stateless(seed: int, chunk: int = 0) -> np.ndarray:
-    """Returns TFP's stateless seed: the same numbers, the same draws."""
-    return np.array([seed & 0x7FFFFFFF, (seed >> 31) + chunk & 0x7FFFFFFF], np.int32)

@@ -1,6 +1,7 @@
-"""TFP's weights as Keras's: the layer through which a Model sees a TFP object."""
+"""The layer through which a Keras model sees the weights of a TFP object."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -10,8 +11,9 @@ import tensorflow_probability as tfp
 from tfp_flows._core import compat
 from tfp_flows._core.conditioning import bind
 from tfp_flows.bijectors.base import among_points_of
+from tfp_flows.data.arguments import Form
 
-__all__ = ["Adoption", "TFPLayer"]
+__all__ = ["Adoption", "TFPLayer", "layers_of"]
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -98,6 +100,33 @@ class TFPLayer(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Returns `input_shape`: every stage keeps it."""
         return input_shape
+
+
+def layers_of(
+    parts: Sequence[tfb.Bijector | tfd.Distribution], names: Sequence[str], form: Form
+) -> list[TFPLayer]:
+    """Returns a built layer for each different part, which creates all weights.
+
+    Args:
+      parts: the base and the bijectors; one may stand in several places.
+      names: of the parts.
+      form: of the flow's data.
+    """
+    adoption, layers = Adoption(), {}
+    for i, (part, name) in enumerate(zip(parts, names, strict=True)):
+        if id(part) not in layers:
+            # Keras makes scope names of layer names.
+            label = re.sub(r"[^A-Za-z0-9.]+", "_", name).strip("_")
+            layers[id(part)] = TFPLayer(
+                part,
+                adoption,
+                context_size=form.context_size,
+                name=f"f{i}_{label}" if i else label,
+                dtype=form.dtype,
+            )
+    for layer in layers.values():
+        layer.build((None, form.event_size))
+    return list(layers.values())
 
 
 def _identities(variable: Any) -> set[int]:

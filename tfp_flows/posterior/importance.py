@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfp_flows._core import checks
 from tfp_flows.flow import Flow
-from tfp_flows.flow.evaluate import chunks
+from tfp_flows.flow.chunks import chunks
 from tfp_flows.posterior.target import check, raise_where, target_values
 
 __all__ = ["Estimate", "ImportanceSample", "importance"]

@@ -1,4 +1,4 @@
-"""Adam for many small weights: one update of them all, in a Keras optimizer."""
+"""Adam for many small weights: Keras's optimizer with one update of all weights."""
 
 import functools
 import math
@@ -13,22 +13,26 @@ from tfp_flows.training.replicas import own
 
 __all__ = ["Packing", "fuse"]
 
-# Above so many numbers copying them into one vector costs more than it saves. A GPU
-# copies in no time, and takes a launch for each operation that this saves.
+# Above so many numbers, copying the gradients into one vector costs more than it saves.
+# A GPU copies faster, and must launch each of the operations that are saved.
 _MOST_PACKED, _MOST_PACKED_ON_GPU = 2_000_000, 200_000_000
 
 
 def fuse(optimizer: keras.optimizers.Optimizer) -> None:
-    """Lets Keras's Adam or AdamW update all weights at once, by TensorFlow's kernel.
+    """Has Keras's Adam or AdamW update all weights at once, by TensorFlow's kernel.
 
-    Keras writes the update of each weight as about twelve operations. A flow has many
-    small weights, and starting an operation costs more there than its arithmetic. So
-    both moments of all weights are kept as two vectors. The optimizer stays what it
-    is: its options, schedule and counter are Keras's, and the numbers are the same to
-    rounding. What it remembers is saved as those vectors.
+    Keras updates each weight by about twelve operations. A flow has many small weights,
+    for which starting an operation costs more than its arithmetic. So the moments of
+    all weights are kept as two vectors. The object, its options, its schedule and its
+    counter remain Keras's, and the weights are the same to rounding. The moments are
+    saved as those vectors.
 
-    Left alone are other optimizers and subclasses; `amsgrad`, averages of weights,
-    accumulated gradients, loss scaling and the clipping of single gradients.
+    Other optimizers and subclasses are left as they are, and so are optimizers with
+    `amsgrad`, averages of weights, accumulated gradients, loss scaling, or clipping of
+    single gradients.
+
+    Args:
+      optimizer: of a model; it is changed in place.
 
     Source: Kingma and Ba (2015), "Adam", algorithm 1 in the form of its section 2.
     """
@@ -74,16 +78,16 @@ def _apply(
         return
     weights = optimizer.packing.weights if weights is None else weights
     gradient = optimizer.packing.flat(gradients, weights)
-    if tf.distribute.has_strategy():  # they are a replica's own
+    if tf.distribute.has_strategy():  # each replica has the gradient of its part
         gradient = tf.distribute.get_replica_context().all_reduce("SUM", gradient)
     optimizer.packing.step(gradient)
 
 
 class Packing:
-    """What Adam remembers of many weights, as two vectors.
+    """Adam's moments of many weights, as two vectors.
 
     Attributes:
-      weights: all of them, in order.
+      weights: all weights, in the order in which they are packed.
     """
 
     def __init__(
@@ -103,9 +107,9 @@ class Packing:
     def flat(
         self, gradients: Sequence[Any], weights: Sequence[keras.Variable]
     ) -> tf.Tensor:
-        """Returns gradients as one vector; zeros for those that are None or missing.
+        """Returns gradients as one vector, with zeros for those that are missing.
 
-        Which ones these are, `step` knows from the last call of this.
+        `step`, which is traced after this, leaves weights without a gradient alone.
         """
         found = dict(zip(map(id, weights), gradients, strict=True))
         unknown = set(found) - set(map(id, self.weights))
@@ -128,7 +132,7 @@ class Packing:
         )
 
     def step(self, gradient: tf.Tensor) -> None:
-        """Updates the weights by the gradient of them all, from `flat`."""
+        """Updates the weights by the vector that `flat` has returned."""
         optimizer, dtype = self._optimizer, self._dtype
         moved = self._moved
         weights = [w for w, is_in in zip(self.weights, moved, strict=True) if is_in]
@@ -167,7 +171,7 @@ class Packing:
             epsilon=tf.constant(optimizer.epsilon, dtype),
             grad=gradient,
         )
-        if past:  # what has no gradient keeps its moments
+        if past:  # weights without a gradient keep their moments
             mask = tf.repeat(moved, self._sizes)
             for moment, before in zip((momentum, velocity), past, strict=True):
                 moment.assign(tf.where(mask, moment, before))

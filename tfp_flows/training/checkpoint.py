@@ -1,8 +1,9 @@
-"""A fit that survives: its whole state in one file, from which it goes on."""
+"""The state of a fit in one file, from which an interrupted fit goes on."""
 
 import io
 import json
 import shutil
+import sys
 import time
 import warnings
 import zipfile
@@ -14,73 +15,104 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._core import compat
 from tfp_flows._core.files import CHECKPOINT, beside
-from tfp_flows.data.batches import Order
+from tfp_flows.data.row_order import RowOrder
 from tfp_flows.training.workers import Workers
 
 __all__ = ["Checkpoint"]
 
 _BEST = "best.keras"
-_OTHERS = "callbacks"  # arrays of theirs
-_SHARE = 0.05  # of the time may go into writing
-_NOT_KEPT = ("params", "_params", "_model", "_good")  # the guard's: the weights again
+
+# Writing may take this share of the time of a fit.
+_SHARE = 0.05
+
+# Names in the file: what is no array, as JSON, and before the arrays of callbacks. They
+# are those of the first version, whose files are read as well.
+_RECORD, _OTHERS = "told", "callbacks"
+
+# Attributes of callbacks that are not written; the guard's last good weights are those
+# of the model.
+_NOT_KEPT = ("params", "_params", "_model", "_good")
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Writes the state of a fit after its epochs, and starts from what it finds.
+    """Writes the state of a fit after its epochs, and starts from a file that is there.
 
-    The state is that of the weights, the optimizer and its schedule, the random
-    generators of layers, the seed of the rows' order, the history, and of every other
-    callback those attributes that are plain data and have changed since training began.
-    The file takes the place of the one before in one step. Of several workers, the
-    chief alone reads and writes it, and tells the others.
+    The state consists of the weights, the optimizer with its schedule, the random
+    generators of layers, the seed of the row order, the history, and those attributes
+    of every other callback that are plain data and have changed since training began.
+    Each file replaces the one before in a single step. Of several workers only the
+    chief reads and writes it, and sends the others its content.
 
     Args:
       folder: where `checkpoint.npz` is, or will be.
       order: the order of the rows, or None.
-      others: the callbacks that train along.
-      mark: numbers that tell the points that are fitted from others, or None: a file
-        of other points is refused.
-      workers: that train together.
+      others: the callbacks whose state is kept.
+      identity: numbers that differ for other points, or None; a file of a fit to other
+        points is refused.
+      workers: the processes that train together.
     """
 
     def __init__(
         self,
         folder: Path,
-        order: Order | None,
+        order: RowOrder | None,
         others: Sequence[keras.callbacks.Callback],
-        mark: list[int] | None,
+        identity: list[int] | None,
         workers: Workers,
     ) -> None:
         super().__init__()
         self.path = Path(folder) / CHECKPOINT
         self._order, self._others = order, list(others)
-        self._data, self._workers = mark, workers
+        self._data, self._workers = identity, workers
         self._cannot_write = False
+        self._found: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None
+
+    def read(self) -> int:
+        """Reads the file, and returns the epoch to go on with; 0 where there is none.
+
+        The fit starts there, and the state is restored once Keras has begun it.
+
+        Raises:
+          ValueError: the file is damaged.
+          OSError: it cannot be read.
+        """
+        content = b""
+        if self._workers.is_chief:
+            # Temporary files of a fit that was killed.
+            for left in self.path.parent.glob(".tfp_flows-*"):
+                shutil.rmtree(left, ignore_errors=True)
+            if self.path.exists():
+                # An empty file is damaged, and not the same as none.
+                content = self.path.read_bytes() or b"\0"
+        content = self._workers.from_chief(content)
+        if not content:
+            return 0
+        self._found = _read(self.path, content)
+        record = self._found[1]
+        # A fit that has stopped early has no epochs left.
+        return sys.maxsize if record["stopped"] else record["epoch"]
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Goes on from the file, if there is one."""
+        """Restores the state that was read, after the other callbacks have begun.
+
+        Where there was none, the first state is written: a folder that cannot be
+        written fails now, and not after an epoch.
+        """
         self._epoch = self._saved = 0
         self._past: dict[str, Any] | None = None
         self._fresh = [_plain(callback) for callback in self._others]
         self._next = -np.inf if self._workers.is_chief else np.inf
-        content = b""
-        if self._workers.is_chief:
-            for left in self.path.parent.glob(".tfp_flows-*"):  # by one that was killed
-                shutil.rmtree(left, ignore_errors=True)
-            if self.path.exists():
-                content = self.path.read_bytes() or b"\0"  # of no length, but there
-            else:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                with beside(self.path) as temporary:  # fails now, not after an epoch
-                    self._write(temporary)
-        content = self._workers.from_chief(content)
-        if content:
-            self._load(content)
+        if self._found is not None:
+            self._restore(*self._found)
+            self._found = None
+        elif self._workers.is_chief:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with beside(self.path) as temporary:
+                self._write(temporary)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Gives Keras's history its past, once it has begun a new one."""
+        """Puts the past epochs into Keras's history, which has begun a new one."""
         if self._past is not None:
             self.model.history.history.update(self._past["history"])
             self.model.history.epoch.extend(range(self._past["epoch"]))
@@ -94,12 +126,12 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Writes the last state: a fit that has ended is not repeated."""
-        self.on_epoch_begin(self._epoch)  # where there was none
+        self.on_epoch_begin(self._epoch)  # no epoch may have begun
         if self._workers.is_chief:
             self._save()
 
     def leave_best(self) -> str:
-        """Saves the model as it is, and returns what to tell who has interrupted it."""
+        """Saves the model as it is, and returns a message for the user."""
         path = self.path.parent / _BEST
         self.model.save(path)
         return (
@@ -147,9 +179,9 @@ class Checkpoint(keras.callbacks.Callback):
             for name in names:
                 _flatten(now[name], f"{_OTHERS}/{i}/{name}", arrays)
         history = {k: list(v) for k, v in self.model.history.history.items()}
-        for name, value in (logs or {}).items():  # Keras adds them after this
+        for name, value in (logs or {}).items():  # Keras adds them after this call
             history.setdefault(name, []).append(value)
-        told = {
+        record = {
             "epoch": self._epoch,
             "stopped": bool(self.model.stop_training),
             "seed": self._order and self._order.seed,
@@ -157,16 +189,15 @@ class Checkpoint(keras.callbacks.Callback):
             "history": {k: [float(v) for v in vs] for k, vs in history.items()},
             "callbacks": changed,
         }
-        arrays["told"] = np.frombuffer(json.dumps(told).encode(), np.uint8)
+        arrays[_RECORD] = np.frombuffer(json.dumps(record).encode(), np.uint8)
         with path.open("wb") as file:
             np.savez(file, **arrays)
 
-    def _load(self, content: bytes) -> None:
-        arrays, told = _read(self.path, content)
+    def _restore(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
         variables = self._variables()
         mine = {name: v.shape for name, v in variables.items()}
         theirs = {n: v.shape for n, v in arrays.items() if not n.startswith(_OTHERS)}
-        if mine != theirs or told["data"] != self._data:
+        if mine != theirs or record["data"] != self._data:
             what = "data" if mine == theirs else "model or optimizer"
             raise ValueError(
                 f"{self.path} is of a fit with another {what}. Remedy: another "
@@ -175,39 +206,37 @@ class Checkpoint(keras.callbacks.Callback):
         for name, variable in variables.items():
             variable.assign(arrays[name])
         if self._order is not None:
-            self._order.seed = told["seed"]
-        self._past = told
+            self._order.seed = record["seed"]
+        self._past = record
         for i, (callback, state) in enumerate(
-            zip(self._others, told["callbacks"], strict=False)
+            zip(self._others, record["callbacks"], strict=False)
         ):
             if state["class"] == type(callback).__name__:
                 for name in state["names"]:
                     _put(callback, name, arrays, f"{_OTHERS}/{i}/{name}")
-        self._epoch = self._saved = told["epoch"]
-        # Of a fit that has stopped early, no epochs are left.
-        most = np.iinfo(np.int32).max
-        compat.start_from_epoch(self.model, most if told["stopped"] else told["epoch"])
+        self._epoch = self._saved = record["epoch"]
 
 
 def _read(path: Path, content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
-        if not zipfile.is_zipfile(io.BytesIO(content)):  # NumPy would try others
+        # NumPy would try to read anything else as another kind of file.
+        if not zipfile.is_zipfile(io.BytesIO(content)):
             raise zipfile.BadZipFile("it is cut short, or no checkpoint")
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = dict(file)
-        return arrays, json.loads(arrays.pop("told").tobytes())
-    except Exception as error:  # what a damaged zip raises is of many kinds
+        return arrays, json.loads(arrays.pop(_RECORD).tobytes())
+    except Exception as error:  # a damaged zip raises errors of many kinds
         raise ValueError(
             f"{path} is not a whole checkpoint ({type(error).__name__}: {error}). "
             "Remedy: delete it to start anew."
         ) from error
 
 
-# Plain data of callbacks
+# Attributes of callbacks that are plain data
 
 
 def _plain(callback: keras.callbacks.Callback) -> dict[str, Any]:
-    """Returns the attributes that are plain data, copied."""
+    """Returns copies of the attributes of a callback that are plain data."""
     found = {}
     for name, value in vars(callback).items():
         if name in _NOT_KEPT:
@@ -249,7 +278,7 @@ def _put(
     arrays: Mapping[str, np.ndarray],
     key: str,
 ) -> None:
-    """Gives a callback an attribute back; a variable keeps being one."""
+    """Sets an attribute of a callback; the value of a variable is assigned to it."""
     held = getattr(callback, name, None)
     if key in arrays:
         value = arrays[key]

@@ -8,22 +8,23 @@ import tensorflow as tf
 
 __all__ = ["Gradients", "parts_of"]
 
-_LEAST_ROWS = 64  # of a part: below, its matrix products are too small to gain
+# A part of fewer rows has matrix products too small to gain from another core.
+_LEAST_ROWS = 64
 
-# Splitting up to here: the parts' gradients must be added, too.
+# The gradients of the parts are added, which costs more the more there are.
 _MOST_PARTS = 8
 
 
 class Gradients:
     """Differentiates a model's loss.
 
-    A flow is a long chain of small products, and a single one of them is too small to
-    occupy several cores. So on a CPU a batch is cut into a part for each core, and
-    their gradients are added: the same numbers to rounding.
+    A flow is a long chain of small matrix products, each too small to occupy several
+    cores. So on a CPU a batch may be cut into one part for each core, and their
+    gradients are averaged: the numbers are those of the whole batch, to rounding.
 
     Args:
-      model: with `compute_loss` and an optimizer that is built.
-      jit_compile: whether XLA compiles it.
+      model: it has `compute_loss`, and an optimizer that is built by the first call.
+      jit_compile: whether XLA compiles loss and gradients.
     """
 
     def __init__(self, model: keras.Model, *, jit_compile: bool) -> None:
@@ -48,7 +49,7 @@ class Gradients:
         Args:
           x: as for the model.
           sample_weight: of the rows, or None.
-          parts: how many to cut it into; they must be equal.
+          parts: how many equal parts the batch is cut into.
         """
         if tf.distribute.has_strategy() or self._model.run_eagerly:
             return self._differentiate(x, sample_weight)
@@ -70,14 +71,14 @@ class Gradients:
         return tf.add_n(losses) / parts, mean, tf.concat(log_prob, axis=0)
 
     def can_split(self, x: Any, sample_weight: Any = None) -> bool:
-        """Returns whether parts of a batch may be differentiated by themselves.
+        """Returns whether the parts of a batch may be differentiated separately.
 
-        Not where a step does more than read the weights: to layers with random
-        generators or moving averages two halves are not a whole.
+        They may not where differentiating changes a variable: layers with random
+        generators or moving averages must see the batch as a whole.
 
         Args:
           x: `tf.TensorSpec` of a part.
-          sample_weight: that of its weights, or None.
+          sample_weight: `tf.TensorSpec` of its weights, or None.
         """
         if self._can_split is None:
             graph = self._of_part.get_concrete_function(x, sample_weight).graph
@@ -105,6 +106,6 @@ class Gradients:
 
 
 def parts_of(rows: int) -> int:
-    """Returns into how many parts a batch of so many rows is cut on a CPU."""
+    """Returns into how many parts a batch of `rows` is cut on a CPU."""
     cores = len(os.sched_getaffinity(0))
     return max(1, min(cores, _MOST_PARTS, rows // _LEAST_ROWS))

@@ -1,4 +1,4 @@
-"""Steps of training that are not finite: left out, explained, and recovered from."""
+"""Training steps that are not finite: they are left out, explained, recovered from."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,9 +13,14 @@ from tfp_flows.training.replicas import own
 
 __all__ = ["Guard", "Slower"]
 
-# So many steps in a row without a finite one, and training goes back to its last good
-# weights with half the rate; so many times.
-_IN_A_ROW, _MOST_RETURNS = 10, 3
+# After so many steps in a row that are not finite, training returns to its last good
+# weights with half the learning rate.
+_IN_A_ROW = 10
+
+# After so many returns, training gives up.
+_MOST_RETURNS = 3
+
+_UNEXPLAINED = "The loss or a gradient of a step is not finite."
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
@@ -44,34 +49,46 @@ class Slower(keras.optimizers.schedules.LearningRateSchedule):
 class Guard(keras.callbacks.Callback):
     """Keeps what is not finite out of a model's weights.
 
-    A step whose loss or gradients are NaN or infinite changes neither weights nor
-    optimizer. The first is explained in a warning. After ten in a row the weights, and
-    what the optimizer remembers, go back to the end of the last epoch that was
-    finite, and the rate is halved; after three such returns training ends with the best
-    weights so far and a FloatingPointError. Several replicas decide alike: they see the
-    same loss and gradients, those of the whole batch.
+    A step whose loss or gradients are NaN or infinite changes neither the weights nor
+    the optimizer's state. The first such step is explained in a warning. After ten in a
+    row, weights and optimizer return to the end of the last epoch that was finite, and
+    the learning rate is halved. After three returns training ends with the best weights
+    so far and a FloatingPointError. All replicas decide alike, because they see the
+    loss and the gradients of the whole batch.
 
     Args:
-      explain: from the parts of a batch to the number of the first row that is not
-        finite, None where none is, and to what happens there.
-
-    Attributes:
-      rows: the points that are fitted, where they are in memory.
+      explain: takes the model and the parts of a batch by name, and returns the number
+        of the first row that is not finite, or None, and what happens there, or None.
+      widths: how many columns the parts of a batch have, by name.
+      dtype: of the batches.
     """
 
     def __init__(
-        self, explain: Callable[[dict[str, np.ndarray]], tuple[int | None, str]]
+        self,
+        explain: Callable[..., tuple[int | None, str | None]],
+        widths: dict[str, int],
+        dtype: str,
     ) -> None:
         super().__init__()
         self._explain = explain
-        self.rows: np.ndarray | None = None
-        # Of 64 bits: those of 32 TensorFlow keeps off a GPU.
+        self._rows: np.ndarray | None = None
+        # TensorFlow keeps integers of 32 bits off a GPU, but not those of 64.
         self._skipped, self._in_a_row = (
             tf.Variable(0, trainable=False, dtype=tf.int64) for _ in range(2)
         )
-        self._batch: dict[str, tf.Variable] = {}
+        # A step that is left out leaves its batch here.
+        self._batch = {
+            name: tf.Variable(
+                np.zeros([1, width], dtype), shape=[None, width], trainable=False
+            )
+            for name, width in widths.items()
+        }
 
-    # Within the compiled step
+    def watch(self, rows: np.ndarray | None) -> None:
+        """Sets the points that are fitted, where they are in memory, for messages."""
+        self._rows = rows
+
+    # Called within the compiled step
 
     def apply(
         self,
@@ -83,11 +100,16 @@ class Guard(keras.callbacks.Callback):
     ) -> tf.Tensor:
         """Takes a step if it is finite, and returns whether it is.
 
-        `gradients` are those of the weights, or the one vector of an optimizer that
-        packs them.
+        Args:
+          optimizer: of the model.
+          gradients: of the weights, or the one vector of an optimizer that packs them.
+          weights: those that are trained.
+          loss: of the batch.
+          parts: the batch, by name.
         """
         is_finite = tf.math.is_finite(loss)
-        # One that seeks the scale of the loss by such gradients leaves them out itself.
+        # A LossScaleOptimizer leaves out infinite gradients itself, and learns from
+        # them how to scale the loss.
         if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             sums = [tf.reduce_sum(g) for g in map(_values, gradients) if g is not None]
             is_finite &= tf.math.is_finite(tf.add_n(sums))
@@ -113,7 +135,7 @@ class Guard(keras.callbacks.Callback):
             return tf.constant(False)
 
         may_branch = packing is not None or not tf.distribute.has_strategy()
-        if not may_branch:  # the replicas meet once more, in Keras's update
+        if not may_branch:  # Keras's update makes the replicas wait for each other
             state = [own(v.value) for v in (*weights, *optimizer.variables)]
             before = [variable + 0 for variable in state]
             with compat.gradients_already_summed(optimizer):
@@ -122,40 +144,39 @@ class Guard(keras.callbacks.Callback):
                 variable.assign(tf.where(is_finite, variable, value))
         return tf.cond(is_finite, take, skip)
 
-    # Between calls of it
+    # Called by Keras between calls of the compiled function
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Starts counting."""
+        """Resets all counts."""
         self._skipped.assign(0)
         self._in_a_row.assign(0)
-        self._told, self._returns = False, 0
+        self._has_warned, self._returns = False, 0
         self._good, self._best, self._least = [], [], np.inf
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keeps the weights that the first epoch starts from."""
         self._good = self._good or self._state()
         self._best = self._best or self._good
-        self._first = self._taken()
+        self._first = self._steps_taken()
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        """Says what the first step that was left out has met, and recovers."""
+        """Explains the first step that was left out, and recovers after many."""
         if not int(self._skipped.numpy()):
             return
-        if not self._told:
-            self._told = True
-            warnings.warn(
-                f"{self._what()} The step was not taken.", RuntimeWarning, stacklevel=2
-            )
+        if not self._has_warned:
+            self._has_warned = True
+            message = f"{self._explanation()} The step was not taken."
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
         if int(self._in_a_row.numpy()) >= _IN_A_ROW:
-            self._return()
+            self._recover()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keeps the weights of an epoch that ended well."""
         logs = {} if logs is None else logs
-        if self._taken() == self._first:
-            logs["loss"] = np.nan  # and not 0, the mean of no steps
+        if self._steps_taken() == self._first:
+            logs["loss"] = np.nan  # Keras's mean of no steps is 0
         loss = logs.get("val_loss", logs.get("loss", np.nan))
         if int(self._in_a_row.numpy()) or not np.isfinite(loss):
             return
@@ -168,51 +189,39 @@ class Guard(keras.callbacks.Callback):
         if self._best:
             self._restore(self._best)
 
-    def keep_batches(self, sizes: dict[str, int], dtype: str) -> None:
-        """Lets a step that is left out leave its batch, of parts of such widths."""
-        if not self._batch:
-            self._batch = {
-                name: tf.Variable(
-                    np.zeros([1, size], dtype), shape=[None, size], trainable=False
-                )
-                for name, size in sizes.items()
-            }
-
-    def _taken(self) -> int:
+    def _steps_taken(self) -> int:
         return int(compat.step_counter(self._optimizer()).value.numpy())
 
     def _optimizer(self) -> keras.optimizers.Optimizer:
-        """Returns the optimizer that counts and has the rate."""
+        """Returns the optimizer that counts the steps and has the learning rate."""
         optimizer = self.model.optimizer
         return getattr(optimizer, "inner_optimizer", optimizer)
 
-    def _what(self) -> str:
-        if not self._batch:
-            return "The loss or a gradient of a step is not finite."
+    def _explanation(self) -> str:
         copies = self.model.distribute_strategy.experimental_local_results
         batch = {
             name: np.concatenate([copy.numpy() for copy in copies(kept)])
             for name, kept in self._batch.items()
         }
-        row, told = self._explain(batch)
+        row, message = self._explain(self.model, batch)
         if row is None:
-            return told
+            return message or _UNEXPLAINED
         point, place = batch["x"][row], f"{row} of a batch"
-        if self.rows is not None:
-            place = str(int(np.argmax((self.rows == point).all(-1))))
+        if self._rows is not None:
+            place = str(int(np.argmax((self._rows == point).all(-1))))
         shown = np.array2string(point, precision=4, threshold=6, separator=", ")
-        return f"Row {place}, {shown}: {told}."
+        return f"Row {place}, {shown}: {message}."
 
-    def _return(self) -> None:
+    def _recover(self) -> None:
         self._returns += 1
         self._in_a_row.assign(0)
         if self._returns > _MOST_RETURNS:
             self.leave_best()
             raise FloatingPointError(
                 f"Training does not stay finite, at a rate that was halved "
-                f"{_MOST_RETURNS} times. {self._what()} The flow has the best weights "
-                "so far. Remedy: a lower learning rate, `global_clipnorm=1.0` in the "
-                "optimizer, or data without far-out points."
+                f"{_MOST_RETURNS} times. {self._explanation()} The flow has the best "
+                "weights so far. Remedy: a lower learning rate, `global_clipnorm=1.0` "
+                "in the optimizer, or data without far-out points."
             )
         optimizer = self._optimizer()
         if schedule := compat.schedule_of(optimizer):

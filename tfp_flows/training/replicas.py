@@ -1,8 +1,8 @@
-"""A step on several replicas: each differentiates its part of a batch.
+"""Steps on several replicas, each of which differentiates its part of a batch.
 
-A replica may branch, as on a step that is not finite, only where no other waits for it.
-So the replicas meet once a step, in `joint`; what follows, each does to its own copies
-of the variables, and they remain the same.
+A replica may take another branch than the others, as at a step that is not finite, only
+where none of them waits for it. So the replicas exchange numbers once a step, in
+`joint`. After that each one updates its own copies of the variables, which stay equal.
 """
 
 import contextlib
@@ -15,8 +15,9 @@ import tensorflow as tf
 from tfp_flows._core import compat
 
 __all__ = [
-    "OnReplicas",
     "check_scope",
+    "first_part",
+    "function_of_batches",
     "joint",
     "on_each",
     "own",
@@ -25,7 +26,7 @@ __all__ = [
 
 
 def own(variable: tf.Variable) -> tf.Variable:
-    """Returns this replica's own copy of a variable; without a strategy, itself."""
+    """Returns this replica's copy of a variable, or the only one there is."""
     copies = tf.distribute.get_strategy().experimental_local_results(variable)
     if len(copies) == 1:
         return copies[0]
@@ -34,7 +35,7 @@ def own(variable: tf.Variable) -> tf.Variable:
 
 
 def part_of(rows: tf.Tensor) -> tf.Tensor:
-    """Returns this replica's part of the rows of a batch; the parts make it up."""
+    """Returns this replica's part of the row numbers of a batch."""
     context = tf.distribute.get_replica_context()
     number, replicas = context.replica_id_in_sync_group, context.num_replicas_in_sync
     count = tf.shape(rows)[0]
@@ -44,13 +45,13 @@ def part_of(rows: tf.Tensor) -> tf.Tensor:
 def joint(
     loss: tf.Tensor, gradients: Sequence[Any], rows: tf.Tensor, *, is_mean: bool
 ) -> tuple[tf.Tensor, list[tf.Tensor | None], tf.Tensor]:
-    """Returns loss and gradients of all parts of a batch together, and its rows.
+    """Returns loss, gradients and number of rows of the whole batch.
 
     Args:
       loss: of this replica's part; Keras has divided a mean by the number of replicas.
       gradients: of that loss; None for weights that it does not depend on.
-      rows: of the part; it may have none.
-      is_mean: whether the loss is a mean over rows, not a sum.
+      rows: the number of rows in the part, which may be 0.
+      is_mean: whether the loss is a mean over the rows rather than a sum.
     """
     context = tf.distribute.get_replica_context()
     rows = tf.cast(rows, loss.dtype)
@@ -69,7 +70,7 @@ def joint(
 def on_each(
     strategy: tf.distribute.Strategy, step: Callable[..., dict[str, Any]], *args: Any
 ) -> dict[str, tf.Tensor]:
-    """Returns the means over the replicas of what `step` logs on each."""
+    """Runs a step on each replica, and returns the means of what they log."""
 
     def logged(*args: Any) -> dict[str, tf.Tensor]:
         logs = tf.nest.map_structure(tf.convert_to_tensor, step(*args))
@@ -84,7 +85,15 @@ def on_each(
 def check_scope(
     strategy: tf.distribute.Strategy | None, optimizer: keras.optimizers.Optimizer
 ) -> None:
-    """Refuses a model and an optimizer that were not made for the same replicas."""
+    """Checks that a model and its optimizer were made for the same replicas.
+
+    Args:
+      strategy: that the model was made within, or None.
+      optimizer: of the model.
+
+    Raises:
+      ValueError: another strategy is in scope, or the optimizer was made for another.
+    """
     chosen = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
     if chosen not in (None, strategy):
         what = "A flow is fitted on the replicas that it was made for"
@@ -95,45 +104,46 @@ def check_scope(
     raise ValueError(f"{what}. Remedy: make it, too, within `with strategy.scope():`.")
 
 
-class OnReplicas(compat.TrainerHooks):
-    """A Keras model that is fitted on replicas, of one process or of several.
+def function_of_batches(
+    strategy: tf.distribute.Strategy,
+    step: Callable[[Any], dict[str, Any]],
+    *,
+    steps: int,
+    run_eagerly: bool,
+) -> Callable[[Iterator], dict[str, tf.Tensor]]:
+    """Returns what Keras calls with an iterator over the batches of a dataset.
 
-    For batches that come from a dataset; Keras's own way needs parts of them that are
-    equally long, takes one step a call, and fails on several workers.
+    Keras's own function needs parts of a batch that are equally long, and fails on
+    several workers.
+
+    Args:
+      strategy: whose replicas each take their part of a batch.
+      step: of training or of evaluation; returns the metrics.
+      steps: how many batches each call takes.
+      run_eagerly: whether nothing is compiled.
     """
 
-    def _make_steps(self, step: Callable) -> Callable:
-        """Makes what `fit` and `evaluate` call."""
-        strategy, at_once = compat.strategy_of(self), self.steps_per_execution
-        if strategy is None:
-            return super()._make_steps(step)
+    def one_step(batches: Iterator) -> dict[str, tf.Tensor]:
+        return on_each(strategy, step, next(batches))
 
-        def one_step(batches: Iterator) -> dict[str, tf.Tensor]:
-            return on_each(strategy, step, next(batches))
+    compiled = tf.function(one_step, autograph=False, reduce_retracing=True)
 
-        compiled = tf.function(one_step, autograph=False, reduce_retracing=True)
+    def take(batches: Iterator) -> dict[str, tf.Tensor]:
+        is_distributed = isinstance(batches, tf.distribute.DistributedIterator)
+        take_one = compiled if is_distributed and not run_eagerly else one_step
+        logs = None
+        with contextlib.suppress(StopIteration, tf.errors.OutOfRangeError):
+            for _ in range(steps):
+                logs = take_one(batches)
+        if logs is None:
+            raise StopIteration
+        return logs
 
-        def steps(batches: Iterator) -> dict[str, tf.Tensor]:
-            in_graph = isinstance(batches, tf.distribute.DistributedIterator)
-            take = compiled if in_graph and not self.run_eagerly else one_step
-            logs = None
-            with contextlib.suppress(StopIteration, tf.errors.OutOfRangeError):
-                for _ in range(at_once):
-                    logs = take(batches)
-            if logs is None:
-                raise StopIteration
-            return logs
+    return take
 
-        return steps
 
-    def _build_metrics(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Builds the metrics, from one replica's part of a batch."""
-        strategy = compat.strategy_of(self)
-        if not strategy or not compat.compiled_metrics_wait(self):
-            return
-        if iterator is not None:
-            _, _, batches = next(iter(iterator))
-            data_batch = tf.nest.map_structure(
-                lambda part: strategy.experimental_local_results(part)[0], next(batches)
-            )
-        super()._build_metrics(data_batch=data_batch)
+def first_part(strategy: tf.distribute.Strategy, batch: Any) -> Any:
+    """Returns one replica's part of a distributed batch."""
+    return tf.nest.map_structure(
+        lambda part: strategy.experimental_local_results(part)[0], batch
+    )

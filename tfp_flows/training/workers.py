@@ -22,14 +22,16 @@ _LOST = (
 
 
 class Workers:
-    """What processes tell each other between steps; alone, a process is the chief.
+    """What the processes of a strategy exchange between steps.
+
+    A process that trains alone is the chief.
 
     Args:
       strategy: of the model.
 
     Attributes:
-      count: of the processes.
-      is_chief: whether this is the one that reads and writes files.
+      count: number of processes.
+      is_chief: whether this process is the one that reads and writes files.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy) -> None:
@@ -48,7 +50,7 @@ class Workers:
         )
 
     def from_chief(self, content: bytes) -> bytes:
-        """Returns what the chief has passed."""
+        """Returns, in every process, the bytes that the chief has passed."""
         if self.count == 1:
             return content
         size = int(self._sum(np.int64([len(content) * self.is_chief]))[0])
@@ -58,15 +60,15 @@ class Workers:
         return self._sum(words).tobytes()[:size] if size else b""
 
     def start_alike(self, model: keras.Model, data: Any, order: Any = None) -> None:
-        """Gives all processes the chief's weights and its order of the rows.
+        """Gives all processes the chief's weights and its row order.
 
         Args:
-          model: whose optimizer is built.
-          data: what tells these points from others, as plain data.
-          order: whose `seed` it gives, or None.
+          model: its optimizer is built.
+          data: plain data that differ for other points.
+          order: its `seed` becomes that of the chief; None where there is no order.
 
         Raises:
-          ValueError: they differ in what cannot be given.
+          ValueError: the processes have different flows or points.
         """
         if self.count == 1:
             return
@@ -88,10 +90,10 @@ class Workers:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Has whatever TensorFlow says when a process has gone become one error.
+        """Turns the errors that TensorFlow raises when a process has died into one.
 
         Raises:
-          ConnectionError: a process has gone.
+          ConnectionError: a process has died.
         """
         try:
             yield
@@ -106,7 +108,7 @@ class Workers:
 
     def _compare(self, name: str, data: Any) -> None:
         mark = zlib.crc32(json.dumps(data, default=str).encode())
-        # If one differs from the others, all of them see it, and nobody waits.
+        # Where one process differs, all of them raise, and none waits for another.
         if self._sum(np.int64([mark]))[0] != self.count * mark:
             raise ValueError(
                 f"All workers must have the same {name}. Received: different {name}. "
@@ -116,23 +118,23 @@ class Workers:
             )
 
     def _sum(self, values: np.ndarray) -> np.ndarray:
-        """Returns the sum over the processes; each has as many whole numbers."""
+        """Returns the sum of whole numbers over the processes."""
         return self._in_graph(values).numpy()
 
     def _summed(self, values: tf.Tensor) -> tf.Tensor:
         strategy = self._strategy
-        replicas = strategy.num_replicas_in_sync // self.count  # of a process
+        replicas_of_each = strategy.num_replicas_in_sync // self.count
 
         def of_one() -> tf.Tensor:
             context = tf.distribute.get_replica_context()
-            is_first = context.replica_id_in_sync_group % replicas == 0
+            is_first = context.replica_id_in_sync_group % replicas_of_each == 0
             return context.all_reduce("SUM", values * tf.cast(is_first, values.dtype))
 
         return strategy.experimental_local_results(strategy.run(of_one))[0]
 
 
 def _structure(model: keras.Model) -> Any:
-    """Returns a model's structure as plain data; None where it has functions."""
+    """Returns a model's structure as plain data, or None where it holds functions."""
     try:
         config = model.get_config()
     except TypeError:

@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 
 import tfp_flows as tfpf
-from tfp_flows.data.batches import Order, in_batches
-from tfp_flows.training import likelihood
+from tfp_flows.data.batches import as_dataset
+from tfp_flows.data.row_order import RowOrder
+from tfp_flows.training import plan
 
 
 def flow(**options):
@@ -31,8 +32,8 @@ def weights_after(optimizer, **options):
 
 def test_an_epoch_reads_every_row_once():
     rows = np.arange(10, dtype=np.float64)[:, np.newaxis]
-    order = Order(10, seed=1)
-    dataset = in_batches(rows, 4, order)
+    order = RowOrder(10, seed=1)
+    dataset = as_dataset(rows, 4, order)
     assert int(dataset.cardinality()) == 3
     assert dataset.element_spec == tf.TensorSpec([None, 1], tf.float64)
     epochs = []
@@ -49,10 +50,10 @@ def test_an_epoch_reads_every_row_once():
 
 def test_rows_stay_together():
     x, c = np.arange(7.0), np.arange(7.0) ** 2
-    order = Order(7, seed=0)
-    for parts in in_batches({"x": x, "context": c}, 3, order).as_numpy_iterator():
+    order = RowOrder(7, seed=0)
+    for parts in as_dataset({"x": x, "context": c}, 3, order).as_numpy_iterator():
         np.testing.assert_array_equal(parts["x"] ** 2, parts["context"])
-    unordered = in_batches((x, c), 3)
+    unordered = as_dataset((x, c), 3)
     assert int(unordered.cardinality()) == 3
     np.testing.assert_array_equal(np.concatenate([b[0] for b in unordered]), x)
 
@@ -70,7 +71,7 @@ def test_the_seed_of_keras_orders_the_rows():
 
 def test_float64_is_not_rounded():
     x = 1.0 + 1e-12 * np.arange(4.0)[:, np.newaxis]
-    (batch,) = in_batches(x, 4)
+    (batch,) = as_dataset(x, 4)
     np.testing.assert_array_equal(batch, x)
 
 
@@ -78,7 +79,7 @@ def test_float64_is_not_rounded():
 def test_parts_of_batches_are_the_whole(monkeypatch, rows):
     losses, weights = [], []
     for parts in (1, 4):
-        monkeypatch.setattr(likelihood, "parts_of", lambda _, parts=parts: parts)
+        monkeypatch.setattr(plan, "parts_of", lambda _, parts=parts: parts)
         model = flow()
         model.compile(keras.optimizers.Adam(0.01))
         keras.utils.set_random_seed(0)
@@ -86,7 +87,7 @@ def test_parts_of_batches_are_the_whole(monkeypatch, rows):
         told = model.fit(x, batch_size=130, sample_weight=w, epochs=3, verbose=0)
         losses.append(told.history["loss"])
         weights.append(model.get_weights())
-        assert model._cut[1] == parts
+        assert model._trainer.plan.parts == parts
     assert losses[0][0] > losses[0][-1] + 0.01
     np.testing.assert_allclose(*losses, atol=1e-5)
     for one, other in zip(*weights, strict=True):
@@ -94,18 +95,18 @@ def test_parts_of_batches_are_the_whole(monkeypatch, rows):
 
 
 def test_layers_with_a_state_see_whole_batches(monkeypatch):
-    monkeypatch.setattr(likelihood, "parts_of", lambda _: 2)
+    monkeypatch.setattr(plan, "parts_of", lambda _: 2)
     layers = [keras.layers.Dense(8, "relu"), keras.layers.BatchNormalization()]
     for network in (keras.Sequential(layers), keras.Sequential(layers[:1])):
         coupling = tfpf.bijectors.AffineCoupling(network=network)
         model = tfpf.Flow([coupling], event_size=2)
         model.compile("adam")
         model.fit(points(100), batch_size=40, verbose=0)
-        assert model._cut[1] == (1 if len(network.layers) > 1 else 2)
+        assert model._trainer.plan.parts == (1 if len(network.layers) > 1 else 2)
 
 
 def test_metrics_see_no_rows_that_only_fill_up(monkeypatch):
-    monkeypatch.setattr(likelihood, "parts_of", lambda _: 4)
+    monkeypatch.setattr(plan, "parts_of", lambda _: 4)
     seen = []
 
     def count(x, log_prob):
@@ -121,13 +122,13 @@ def test_metrics_see_no_rows_that_only_fill_up(monkeypatch):
 def test_xla_where_there_are_steps_enough(monkeypatch):
     losses = []
     for fit, step in ((np.inf, 0), (0, np.inf), (0, 0)):
-        monkeypatch.setattr(likelihood, "_FLOPS_FOR_XLA", fit)
-        monkeypatch.setattr(likelihood, "_STEP_FLOPS_FOR_XLA", step)
+        monkeypatch.setattr(plan, "_FIT_OPERATIONS_FOR_XLA", fit)
+        monkeypatch.setattr(plan, "_STEP_OPERATIONS_FOR_XLA", step)
         model = flow()
         model.compile("adam")
         keras.utils.set_random_seed(0)
         losses.append(model.fit(points(), epochs=2, verbose=0).history["loss"])
-        assert model._gradients.jit_compile == (fit == step == 0)
+        assert model._trainer.gradients.jit_compile == (fit == step == 0)
     np.testing.assert_allclose(losses[0], losses[2], atol=1e-4)
 
 
@@ -254,7 +255,7 @@ def test_an_optimizer_serves_one_model():
 def test_other_reductions_see_whole_batches(monkeypatch, reduction):
     losses = []
     for parts in (1, 2):
-        monkeypatch.setattr(likelihood, "parts_of", lambda _, parts=parts: parts)
+        monkeypatch.setattr(plan, "parts_of", lambda _, parts=parts: parts)
         model = flow()
         model.compile("adam", loss=tfpf.NegativeLogLikelihood(reduction=reduction))
         keras.utils.set_random_seed(0)
