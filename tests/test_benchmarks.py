@@ -26,6 +26,7 @@ import speed
 from PIL import Image
 
 import tfp_flows as tfpf
+from tfp_flows.training import plan, trainer
 
 RNG = np.random.default_rng(0)
 
@@ -362,6 +363,51 @@ def test_the_table_of_rates():
     assert "| ours | 200 | 2.00 | 4 | 2.00 |  |  |" in lines
     told = speed.page([{"case": "real_nvp_2d", "rates": rates}], (1.23, 2.34))
     assert "starts\n1.2 s after" in told and "after 2.3 s" in told
+
+
+@pytest.mark.parametrize("device", ["", *_speed_cases.DEVICES])
+def test_what_makes_ours_fast_can_be_left_out(device, monkeypatch):
+    made = []
+    build = _speed_cases.our_flow
+    monkeypatch.setattr(
+        _speed_cases, "our_flow", lambda *args: made.append(build(*args)) or made[-1]
+    )
+    monkeypatch.setattr(plan, "_STEP_OPERATIONS_FOR_XLA", 0)
+    monkeypatch.setattr(plan, "_FIT_OPERATIONS_FOR_XLA", 1e6)
+    monkeypatch.setattr(plan, "parts_of", lambda _: 2)
+    entry = _speed_cases.Entry("ours-without", without=device)
+    _speed_cases.ours_without(TINY, entry).train(TINY.steps)
+    (flow,) = made
+    found = flow._trainer.plan
+    expected = {
+        "fused-adam": getattr(flow.optimizer, "packing", None) is not None,
+        "rows-in-memory": found.rows_in_memory,
+        "parts": found.parts == 2,
+        "many-steps": found.steps_per_call > 1,
+        "xla": found.jit_compile,
+    }
+    gone = {device, "parts"} if device == "rows-in-memory" else {device}
+    assert expected == {name: name not in gone for name in _speed_cases.DEVICES}
+    assert int(flow.optimizer.iterations) == TINY.steps
+    assert trainer.make_plan is plan.make_plan
+
+
+def test_speedups_are_those_of_pairs_of_rounds():
+    def measured(*rates):
+        return _speed_cases.Measured({"train": list(rates)})
+
+    found = {
+        _speed_cases.Entry("ours-without"): measured(10.0, 30.0, 20.0),
+        _speed_cases.Entry("ours-without", without="parts"): measured(5.0, 10.0, 5.0),
+        _speed_cases.Entry("ours-without", without="rows-in-memory"): measured(
+            5.0, 4.0, 2.5
+        ),
+    }
+    ratios = speed.speedups(found)
+    assert ratios == {"parts": [2.0, 3.0, 4.0], "rows-in-memory": [1.0, 2.5, 2.0]}
+    table = speed.table_of_devices([{"case": "real_nvp_2d", "speedups": ratios}])
+    assert "| parts | 3.00 (2.00 to 4.00) |" in table
+    assert "| rows-in-memory | 2.00 (1.00 to 2.50) |" in table
 
 
 @pytest.mark.slow

@@ -122,5 +122,10 @@ def between(text: str, begin: str, end: str, block: str) -> str:
 def write(name: str, page: str, results: list | dict) -> None:
     """Writes docs/name.md and docs/name.json."""
     (DOCS / f"{name}.md").write_text(page, encoding="utf-8")
+    write_results(name, results)
+
+
+def write_results(name: str, results: list | dict) -> None:
+    """Writes docs/name.json."""
     record = {"machine": machine(), "results": results}
     (DOCS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -4,6 +4,7 @@ Every library has a process of its own, which is set up and compiled first; then
 take turns, round by round, so that what disturbs the machine disturbs them all.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -12,7 +13,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,11 +87,13 @@ class Entry:
       precision: of matrix products: "float32", "tf32", "mixed" for bfloat16, or "" as
         the library has it.
       xla: whether XLA compiles ours; None as it comes.
+      without: the device for speed that ours does without, one of `DEVICES`, or "".
     """
 
     method: str
     precision: str = ""
     xla: bool | None = None
+    without: str = ""
 
     @property
     def library(self) -> str:
@@ -137,6 +140,57 @@ def our_flow(case: Case, entry: Entry) -> Any:
     if case.bins:
         return tfpf.recipes.neural_spline(case.width, bins=case.bins, **options)
     return tfpf.recipes.real_nvp(case.width, **options)
+
+
+# What makes ours fast, and the fields of a fit's plan that leave it out. Batches of a
+# dataset have no known size, so they are not cut into parts: what rows in memory bring
+# is measured against ours without parts.
+DEVICES: dict[str, dict[str, Any]] = {
+    "fused-adam": {},
+    "rows-in-memory": {"rows_in_memory": False, "parts": 1, "fills_up": False},
+    "parts": {"parts": 1},
+    "many-steps": {"steps_per_call": 1},
+    "xla": {"jit_compile": False},
+}
+COMPARED_WITH = {"rows-in-memory": "parts"}
+
+
+@contextlib.contextmanager
+def planned_without(device: str) -> Iterator[None]:
+    """Has fits planned without a device, and like long ones, which XLA may compile."""
+    from tfp_flows.training import trainer
+
+    make_plan = trainer.make_plan
+
+    def changed(*args: Any, **options: Any) -> Any:
+        plan = make_plan(*args, **{**options, "epochs": 1_000_000})
+        return dataclasses.replace(plan, **DEVICES[device]) if device else plan
+
+    trainer.make_plan = changed
+    try:
+        yield
+    finally:
+        trainer.make_plan = make_plan
+
+
+def ours_without(case: Case, entry: Entry) -> Contender:
+    """tfp_flows in a long fit, without one of the devices that make it fast."""
+    import keras
+
+    class Plain(keras.optimizers.Adam):
+        """Not fused: a subclass."""
+
+    flow = our_flow(case, entry)
+    kind = Plain if entry.without == "fused-adam" else keras.optimizers.Adam
+    flow.compile(kind(RATE))
+    x = points_of(case, case.batch_size * case.steps // 4)
+
+    def train(steps: int) -> None:
+        epochs = max(steps * case.batch_size // len(x), 1)
+        with planned_without(entry.without):
+            flow.fit(x, batch_size=case.batch_size, epochs=epochs, verbose=0)
+
+    return Contender(train)
 
 
 def ours(case: Case, entry: Entry) -> Contender:
@@ -426,6 +480,7 @@ def matrices(case: Case, entry: Entry) -> Contender:
 
 METHODS = {
     "ours": ours,
+    "ours-without": ours_without,
     "keras": plain,
     "zuko": zuko,
     "normflows": normflows,

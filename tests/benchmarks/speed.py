@@ -9,19 +9,44 @@ the rows on hand as one tensor. `products` does the matrix products of a step an
 nothing else. How soon a fit has taken its first steps is measured in fresh processes.
 `--write` writes docs/speed.md and docs/speed.json.
 
+`--without` measures instead what each device that makes training fast brings, by
+leaving it out: all flows are in one process and take turns, and each round gives a
+ratio. `--write` then writes the table to docs/speed.md, and docs/speed_without.json.
+
 Run: python tests/benchmarks/speed.py [--cases real_nvp_2d ...] [--rounds 5]
-    [--methods ours zuko ...] [--write]
+    [--methods ours zuko ...] [--without all | NAME ...] [--write]
 """
 
 import argparse
+import dataclasses
 import statistics
 import subprocess
 import sys
 
 import _harness
-from _speed_cases import CASES, METHODS, PEERS, Case, Entry, measure
+from _speed_cases import (
+    CASES,
+    COMPARED_WITH,
+    DEVICES,
+    METHODS,
+    PEERS,
+    Case,
+    Entry,
+    Measured,
+    measure,
+)
 
-NAMES = [name for name in METHODS if name != "matrices"]
+NAMES = [name for name in METHODS if name not in ("matrices", "ours-without")]
+
+# Between these comments stands the table of `--without` in docs/speed.md.
+PAGE = _harness.DOCS / "speed.md"
+BEGIN, END = "<!-- devices by tests/benchmarks/speed.py -->", "<!-- until here -->"
+
+DEVICES_TEXT = """\
+[Training](training.md) says what makes a fit fast. Each of these devices is left out in
+turn, in a fit that is as long as XLA needs to pay: how many times as fast is training
+with it? Medians of paired rounds, with the lowest and the highest. What rows in memory
+bring is measured without parts, since batches of a dataset are not cut into parts."""
 
 # Prints seconds from the end of the imports to the start of the first epoch, and to the
 # end of the first call, which takes several steps.
@@ -86,6 +111,11 @@ def table(case: Case, rates: dict[str, dict]) -> str:
     return "\n".join([*lines, ""])
 
 
+def devices_block() -> str:
+    """Returns the table of `--without` that docs/speed.md has."""
+    return PAGE.read_text("utf-8").partition(BEGIN)[2].partition(END)[0].strip()
+
+
 def page(results: list[dict], first: tuple[float, float]) -> str:
     """Returns docs/speed.md."""
     tables = "\n".join(table(CASES[r["case"]], r["rates"]) for r in results)
@@ -100,6 +130,16 @@ a step and nothing else: no flow can train faster with them. The peers' rates do
 depend on the number of points, which they take in chunks of 65,536.
 
 {tables}
+## What each device brings
+
+{DEVICES_TEXT}
+
+{BEGIN}
+
+{devices_block()}
+
+{END}
+
 ## The first steps
 
 A RealNVP of the first table is made, compiled and fitted: its first epoch starts
@@ -110,13 +150,69 @@ has ended after {first[1]:.1f} s. Medians of fresh processes.
 """
 
 
+def speedups(found: dict[Entry, Measured]) -> dict[str, list[float]]:
+    """Returns how many times as fast ours is with each device, round by round."""
+    rates = {e.without: m.rates["train"] for e, m in found.items() if not m.error}
+    return {
+        device: [
+            with_it / without
+            for with_it, without in zip(
+                rates[COMPARED_WITH.get(device, "")], rates[device], strict=True
+            )
+        ]
+        for device in rates
+        if device
+    }
+
+
+def table_of_devices(results: list[dict]) -> str:
+    """Returns the medians of `speedups`, with their range over the rounds."""
+    titles = [CASES[result["case"]].title for result in results]
+    lines = [
+        f"| | {' | '.join(titles)} |",
+        f"|---|{'---|' * len(titles)}",
+    ]
+    for device in results[0]["speedups"]:
+        cells = [
+            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            for ratios in (result["speedups"][device] for result in results)
+        ]
+        lines.append(f"| {device} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def without(devices: list[str], cases: list[str], rounds: int) -> list[dict]:
+    """Measures ours with all devices, and without each of some."""
+    devices = [d for d in DEVICES if d in devices or "all" in devices]
+    left_out = dict.fromkeys(["", *map(COMPARED_WITH.get, devices), *devices])
+    entries = [Entry("ours-without", without=d) for d in left_out if d is not None]
+    results = []
+    for name in cases:
+        # A third of the steps is enough, since the ratios are paired.
+        case = dataclasses.replace(CASES[name], steps=CASES[name].steps // 12 * 4)
+        found = measure(case, entries, rounds, tasks=["train"])
+        ratios = {d: r for d, r in speedups(found).items() if d in devices}
+        results.append({"case": name, "speedups": ratios})
+        print(table_of_devices(results[-1:]), flush=True)
+    return results
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--methods", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--without", nargs="+", choices=["all", *DEVICES])
     parser.add_argument("--write", action="store_true", help="the page in docs/")
     options = parser.parse_args()
+    if options.without:
+        results = without(options.without, options.cases, options.rounds)
+        if options.write:
+            block = f"{table_of_devices(results)}\n\n{_harness.made_by(__file__)}"
+            text = _harness.between(PAGE.read_text("utf-8"), BEGIN, END, block)
+            PAGE.write_text(text, encoding="utf-8")
+            _harness.write_results("speed_without", results)
+        raise SystemExit
     results = []
     for name in options.cases:
         entries = [Entry(method) for method in options.methods]
