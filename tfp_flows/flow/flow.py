@@ -111,7 +111,7 @@ class Flow(keras.Model):
 
     @property
     def distribution(self) -> tfd.TransformedDistribution:
-        """The distribution for TFP, with these weights; `given` for conditional flows."""
+        """The distribution for TFP, which shares the weights; see also `given`."""
         return self._evaluator.distribution
 
     def given(self, context: Any) -> tfd.Distribution:
