@@ -1,5 +1,6 @@
-"""An extension of mkdocstrings that reads our docstrings as Markdown."""
+"""An extension of mkdocstrings that reads docstrings and imports as we write them."""
 
+import ast
 import re
 import textwrap
 from typing import Any
@@ -17,6 +18,20 @@ SEVERAL = re.compile(
 
 class Docstrings(griffe.Extension):
     """Makes formulas code blocks, and `Example` and `Source` sections."""
+
+    def on_module_members(
+        self, *, node: ast.AST | griffe.ObjectNode, mod: griffe.Module, **_: Any
+    ) -> None:
+        """Makes names public that a module imports as themselves, `import x as x`."""
+        if mod.exports is None and isinstance(node, ast.Module):
+            names = [
+                alias.name
+                for statement in node.body
+                if isinstance(statement, ast.ImportFrom)
+                for alias in statement.names
+                if alias.asname == alias.name
+            ]
+            mod.exports = names or None
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrites the docstring of an object before it is parsed."""

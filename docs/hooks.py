@@ -1,7 +1,9 @@
-"""Hooks of MkDocs: where pages lie, the page of examples, what the reference lacks."""
+"""Hooks of MkDocs: pages made of the examples, links, what the reference lacks."""
 
 import ast
 import importlib
+import inspect
+import json
 import logging
 import posixpath
 import re
@@ -30,8 +32,11 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the page of examples, which is made from their sources."""
+    """Adds the pages that are made of the examples: one of all scripts, notebooks."""
     files.append(File.generated(config, "examples.md", content=gallery()))
+    for path in EXAMPLES.glob("*.ipynb"):
+        content = notebook(path)
+        files.append(File.generated(config, f"{path.stem}.md", content=content))
     return files
 
 
@@ -55,9 +60,17 @@ def public_names() -> set[str]:
     with warnings.catch_warnings(action="ignore"):  # of TFP, at its import
         package = importlib.import_module("tfp_flows")
         public = {name: getattr(package, name) for name in package.__all__}
+    public["bijectors.elementwise"] = public["bijectors"].elementwise
     for name, value in public.items():
-        if hasattr(value, "__all__"):
-            names |= {f"tfp_flows.{name}.{part}" for part in value.__all__}
+        if inspect.ismodule(value):
+            parts = getattr(value, "__all__", None) or [
+                part for part, _ in inspect.getmembers(value, inspect.isclass)
+            ]
+            names |= {
+                f"tfp_flows.{name}.{part}"
+                for part in parts
+                if not inspect.ismodule(getattr(value, part))
+            }
         else:
             names.add(f"tfp_flows.{name}")
     return names
@@ -70,12 +83,16 @@ def moved(link: re.Match, source: str) -> str:
     )
     folder, name = posixpath.split(target)
     up = "../" * source.count("/")
+    stem, _, ending = name.partition(".")
     if folder == "examples":
-        return f"]({up}examples.md#{name.partition('.')[0]})"
+        page = f"{stem}.md" if ending == "ipynb" else f"examples.md#{stem}"
+        return f"]({up}{page})"
     if target == "examples":
         return f"]({up}examples.md)"
     if target == "README.md":
         return f"]({up}index.md)"
+    if target.startswith("docs/"):
+        return f"]({up}{target.removeprefix('docs/')}{link['part'] or ''})"
     return link[0]
 
 
@@ -104,3 +121,28 @@ def gallery() -> str:
         code = f"```python\n{source.rstrip()}\n```".replace("\n", "\n    ")
         parts.append(f'??? "{path.name}"\n\n    {code}')
     return "\n\n".join(parts) + "\n"
+
+
+def notebook(path: Path) -> str:
+    """Returns a notebook as a page, with its outputs as they were stored."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+        else:
+            parts.append(f"```python\n{source}\n```")
+            parts += map(shown, cell["outputs"])
+    return "\n\n".join(parts) + "\n"
+
+
+def shown(output: dict) -> str:
+    """Returns one output of a notebook: its richest form that a page can show."""
+    data = {key: "".join(value) for key, value in output.get("data", {}).items()}
+    if "text/html" in data:
+        return data["text/html"]
+    if "image/png" in data:
+        image = data["image/png"].replace("\n", "")
+        return f'<img alt="Output of this cell" src="data:image/png;base64,{image}">'
+    text = data.get("text/plain") or "".join(output.get("text", ""))
+    return f"```text\n{text.rstrip()}\n```"
