@@ -7,7 +7,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows.bijectors import LULinear, Standardize
 from tfp_flows.flow import Flow
-from tfp_flows.recipes._arguments import seeds_from
+from tfp_flows.recipes.shared import seeds_from
 
 __all__ = ["gaussian"]
 

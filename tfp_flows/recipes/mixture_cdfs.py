@@ -8,7 +8,7 @@ import tensorflow_probability as tfp
 from tfp_flows._core import checks
 from tfp_flows.bijectors import Gaussianize, Rotation, Standardize
 from tfp_flows.flow import Flow
-from tfp_flows.recipes._arguments import seeds_from
+from tfp_flows.recipes.shared import seeds_from
 
 __all__ = ["gaussianization"]
 

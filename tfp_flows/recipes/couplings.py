@@ -15,7 +15,7 @@ from tfp_flows.bijectors import (
 )
 from tfp_flows.flow import Flow
 from tfp_flows.flow.composition import infer_dtype
-from tfp_flows.recipes._arguments import check_for_couplings, dtypes, seeds_from
+from tfp_flows.recipes.shared import check_for_couplings, dtypes, seeds_from
 
 __all__ = ["neural_spline", "nice", "real_nvp"]
 

@@ -14,7 +14,7 @@ from tfp_flows.bijectors import (
     Standardize,
 )
 from tfp_flows.flow import Flow
-from tfp_flows.recipes._arguments import dtypes, seeds_from
+from tfp_flows.recipes.shared import dtypes, seeds_from
 
 __all__ = ["iaf", "maf", "neural_spline_autoregressive"]
 
