@@ -1,4 +1,4 @@
-"""Recipes of autoregressive bijectors, in one order and in its reverse."""
+"""Recipes of autoregressive bijectors, in one order of coordinates and its reverse."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,13 +11,13 @@ from tfp_flows.bijectors import (
     AutoregressiveSpline,
     LULinear,
     MaskedAutoregressive,
-    Standardize,
 )
 from tfp_flows.flow import Flow
-from tfp_flows.recipes.shared import dtypes, seeds_from
+from tfp_flows.recipes.shared import dtypes, in_units_of_data, seeds_from
 
 __all__ = ["iaf", "maf", "neural_spline_autoregressive"]
 
+tfb = tfp.bijectors
 tfd = tfp.distributions
 
 
@@ -35,22 +35,31 @@ def maf(
 ) -> Flow:
     """Returns autoregressive scalings and shifts: density in one pass, samples in d.
 
-    Every second one has the reverse order of coordinates.
+    Each layer takes z from the base's side to x on the data's side, in which a
+    coordinate is conditioned on those before it. The next layer reverses the order::
+
+        x_i = z_i · exp(s_i(x_{<i})) + t_i(x_{<i})
 
     Args:
       event_size: d, the width of the points.
-      context_size: width of the context that the density is conditional on.
+      context_size: width of the context that the density is conditional on; 0, the
+        default, for none.
       layers: number of autoregressive bijectors.
-      hidden: widths of the hidden layers of each one's masked network; from d - 1 on,
-        or d with a context, a coordinate sees all those before it.
+      hidden: widths of the hidden layers of each one's masked network. A coordinate is
+        conditioned on all those before it only if the layers are at least d - 1 wide,
+        or d with a context.
       activation: of those layers.
-      base: distribution of z, in the units of the data; standard normal when None, and
-        then the last bijector, `Standardize`, takes the units from the data in `fit`.
+      base: distribution of z, in the units of the data. When None, a standard normal
+        one; the last bijector is then `Standardize`, which takes the units from the
+        data in `fit`.
       seed: of the initial weights; drawn when None.
-      dtype: "float32" or "float64"; that of the base, or Keras's `floatx`, when None.
+      dtype: "float32" or "float64"; the base's, or Keras's `floatx`, when None.
         "mixed_bfloat16" is float32 with bfloat16 in the matrix products of the
-        networks.
+        conditioners.
       name: of the model.
+
+    Returns:
+      A `Flow` with all its weights, ready for `compile` and `fit`.
 
     Raises:
       ValueError: `event_size` or `layers` is less than 1.
@@ -61,24 +70,19 @@ def maf(
       ['masked_autoregressive', 'masked_autoregressive', 'standardize']
 
     Source: Papamakarios, Pavlakou and Murray (2017), "Masked autoregressive flow for
-    density estimation", section 3.1 and 4.1.
+    density estimation", sections 3.1 and 4.1.
     """
-    seeds = seeds_from(seed)
     dtype, of_bijectors = dtypes(dtype)
-    bijectors = [
-        MaskedAutoregressive(
-            "reversed" if i % 2 == 1 else "natural",
-            hidden=hidden,
-            activation=activation,
-            context_size=context_size,
-            seed=next(seeds),
-            dtype=of_bijectors,
-        )
-        for i in range(checks.positive_int(layers, "layers"))
-    ]
-    if base is None:
-        bijectors.append(Standardize())
-    return Flow(bijectors, base, event_size, dtype=dtype, name=name)
+    bijectors = _alternating(
+        MaskedAutoregressive,
+        layers,
+        seed,
+        hidden=hidden,
+        activation=activation,
+        context_size=context_size,
+        dtype=of_bijectors,
+    )
+    return in_units_of_data(bijectors, base, event_size, dtype=dtype, name=name)
 
 
 def iaf(
@@ -95,9 +99,37 @@ def iaf(
 ) -> Flow:
     """Returns autoregressive scalings and shifts: samples in one pass, density in d.
 
-    It serves where the flow is fitted by its own samples, as in variational inference:
-    data take d passes in a row through each network. Args and errors are those of
-    `maf`.
+    Each layer takes z from the base's side to x on the data's side, with z as the
+    condition. The next layer reverses the order::
+
+        x_i = z_i · exp(s_i(z_{<i})) + t_i(z_{<i})
+
+    It suits flows that are fitted to a target by their own samples, as in variational
+    inference. The density of given data takes d passes through each network.
+
+    Args:
+      event_size: d, the width of the points.
+      context_size: width of the context that the density is conditional on; 0, the
+        default, for none.
+      layers: number of autoregressive bijectors.
+      hidden: widths of the hidden layers of each one's masked network. A coordinate is
+        conditioned on all those before it only if the layers are at least d - 1 wide,
+        or d with a context.
+      activation: of those layers.
+      base: distribution of z, in the units of the data. When None, a standard normal
+        one; the last bijector is then `Standardize`, which takes the units from the
+        data in `fit`.
+      seed: of the initial weights; drawn when None.
+      dtype: "float32" or "float64"; the base's, or Keras's `floatx`, when None.
+        "mixed_bfloat16" is float32 with bfloat16 in the matrix products of the
+        conditioners.
+      name: of the model.
+
+    Returns:
+      A `Flow` with all its weights, ready for `compile` and `fit`.
+
+    Raises:
+      ValueError: `event_size` or `layers` is less than 1.
 
     Example:
       >>> flow = iaf(3, layers=2, hidden=(16,), seed=0)
@@ -107,22 +139,17 @@ def iaf(
     Source: Kingma et al. (2016), "Improved variational inference with inverse
     autoregressive flow", section 3.
     """
-    seeds = seeds_from(seed)
     dtype, of_bijectors = dtypes(dtype)
-    bijectors = [
-        IAF(
-            "reversed" if i % 2 == 1 else "natural",
-            hidden=hidden,
-            activation=activation,
-            context_size=context_size,
-            seed=next(seeds),
-            dtype=of_bijectors,
-        )
-        for i in range(checks.positive_int(layers, "layers"))
-    ]
-    if base is None:
-        bijectors.append(Standardize())
-    return Flow(bijectors, base, event_size, dtype=dtype, name=name)
+    bijectors = _alternating(
+        IAF,
+        layers,
+        seed,
+        hidden=hidden,
+        activation=activation,
+        context_size=context_size,
+        dtype=of_bijectors,
+    )
+    return in_units_of_data(bijectors, base, event_size, dtype=dtype, name=name)
 
 
 def neural_spline_autoregressive(
@@ -140,9 +167,39 @@ def neural_spline_autoregressive(
 ) -> Flow:
     """Returns autoregressive splines with learned matrices between them.
 
-    Each also scales and shifts, and bends the box of the data that reach it. Args and
-    errors are those of `maf`, with `bins` for the number of bins of each spline, at
-    least 2.
+    Each layer takes z from the base's side to x on the data's side by a
+    rational-quadratic spline r, a scaling and a shift, whose parameters depend on the
+    coordinates before. The next layer reverses the order::
+
+        x_i = r_i(z_i; x_{<i}) · exp(s_i(x_{<i})) + t_i(x_{<i})
+
+    `fit` adapts the splines' boxes to the data that reach them.
+
+    Args:
+      event_size: d, the width of the points.
+      context_size: width of the context that the density is conditional on; 0, the
+        default, for none.
+      layers: number of autoregressive bijectors.
+      hidden: widths of the hidden layers of each one's masked network. A coordinate is
+        conditioned on all those before it only if the layers are at least d - 1 wide,
+        or d with a context.
+      activation: of those layers.
+      bins: number of bins of each spline, at least 2.
+      base: distribution of z, in the units of the data. When None, a standard normal
+        one; the last bijector is then `Standardize`, which takes the units from the
+        data in `fit`.
+      seed: of the initial weights; drawn when None.
+      dtype: "float32" or "float64"; the base's, or Keras's `floatx`, when None.
+        "mixed_bfloat16" is float32 with bfloat16 in the matrix products of the
+        conditioners.
+      name: of the model.
+
+    Returns:
+      A `Flow` with all its weights, ready for `compile` and `fit`.
+
+    Raises:
+      ValueError: `event_size` or `layers` is less than 1, or `bins` less
+        than 2.
 
     Example:
       >>> flow = neural_spline_autoregressive(3, layers=2, hidden=(16,), seed=0)
@@ -150,26 +207,32 @@ def neural_spline_autoregressive(
       ['autoregressive_spline', 'lu_linear', 'autoregressive_spline']
 
     Source: Durkan, Bekasov, Murray and Papamakarios (2019), "Neural spline flows",
-    sections 3.2 and 5, RQ-NSF (AR); scale and shift are ours.
+    sections 3.2 and 5, RQ-NSF (AR); scale and shift are this project's.
     """
-    seeds = seeds_from(seed)
     dtype, of_bijectors = dtypes(dtype)
-    bijectors = []
-    for i in range(checks.positive_int(layers, "layers")):
-        if i > 0:
-            bijectors.append(LULinear())
-        bijectors.append(
-            AutoregressiveSpline(
-                "reversed" if i % 2 == 1 else "natural",
-                bins=bins,
-                affine=True,
-                hidden=hidden,
-                activation=activation,
-                context_size=context_size,
-                seed=next(seeds),
-                dtype=of_bijectors,
-            )
-        )
-    if base is None:
-        bijectors.append(Standardize())
-    return Flow(bijectors, base, event_size, dtype=dtype, name=name)
+    splines = _alternating(
+        AutoregressiveSpline,
+        layers,
+        seed,
+        bins=bins,
+        affine=True,
+        hidden=hidden,
+        activation=activation,
+        context_size=context_size,
+        dtype=of_bijectors,
+    )
+    bijectors = splines[:1]
+    for spline in splines[1:]:
+        bijectors += [LULinear(), spline]
+    return in_units_of_data(bijectors, base, event_size, dtype=dtype, name=name)
+
+
+def _alternating(
+    kind: type[tfb.Bijector], layers: int, seed: int | None, **options: Any
+) -> list[tfb.Bijector]:
+    """Returns autoregressive bijectors, every second one in the reverse order."""
+    seeds = seeds_from(seed)
+    return [
+        kind("reversed" if i % 2 == 1 else "natural", seed=next(seeds), **options)
+        for i in range(checks.positive_int(layers, "layers"))
+    ]

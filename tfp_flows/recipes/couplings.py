@@ -1,4 +1,4 @@
-"""Recipes of couplings, each of which moves what the one before left alone."""
+"""Recipes of couplings, each of which moves the coordinates that the last one kept."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,11 +11,15 @@ from tfp_flows.bijectors import (
     AffineCoupling,
     LULinear,
     SplineCoupling,
-    Standardize,
 )
 from tfp_flows.flow import Flow
 from tfp_flows.flow.composition import infer_dtype
-from tfp_flows.recipes.shared import check_for_couplings, dtypes, seeds_from
+from tfp_flows.recipes.shared import (
+    check_for_couplings,
+    dtypes,
+    in_units_of_data,
+    seeds_from,
+)
 
 __all__ = ["neural_spline", "nice", "real_nvp"]
 
@@ -37,19 +41,29 @@ def real_nvp(
 ) -> Flow:
     """Returns affine couplings whose alternating masks swap roles from layer to layer.
 
+    Each coupling keeps half of the coordinates, x_a, and moves the others from base to
+    data by what its conditioner makes of them::
+
+        y_a = x_a,   y_b = x_b · exp(s(x_a)) + t(x_a)
+
     Args:
       event_size: d ≥ 2, the width of the points.
-      context_size: width of the context that the density is conditional on.
-      layers: number of couplings; at least 2, so that every coordinate moves.
-      hidden: widths of the hidden layers of each coupling's network.
+      context_size: width of the context that the density is conditional on; 0, the
+        default, for none.
+      layers: number of couplings, at least 2, so that every coordinate moves.
+      hidden: widths of the hidden layers of each coupling's conditioner.
       activation: of those layers.
-      base: distribution of z, in the units of the data; standard normal when None, and
-        then the last bijector, `Standardize`, takes the units from the data in `fit`.
+      base: distribution of z, in the units of the data. When None, a standard normal
+        one; the last bijector is then `Standardize`, which takes the units from the
+        data in `fit`.
       seed: of the initial weights; drawn when None.
-      dtype: "float32" or "float64"; that of the base, or Keras's `floatx`, when None.
+      dtype: "float32" or "float64"; the base's, or Keras's `floatx`, when None.
         "mixed_bfloat16" is float32 with bfloat16 in the matrix products of the
-        networks.
+        conditioners.
       name: of the model.
+
+    Returns:
+      A `Flow` with all its weights, ready for `compile` and `fit`.
 
     Raises:
       ValueError: `event_size` or `layers` is less than 2.
@@ -63,22 +77,17 @@ def real_nvp(
     NVP", section 3.
     """
     check_for_couplings(event_size, layers)
-    seeds = seeds_from(seed)
     dtype, of_bijectors = dtypes(dtype)
-    bijectors = [
-        AffineCoupling(
-            flip=i % 2 == 1,
-            hidden=hidden,
-            activation=activation,
-            context_size=context_size,
-            seed=next(seeds),
-            dtype=of_bijectors,
-        )
-        for i in range(layers)
-    ]
-    if base is None:
-        bijectors.append(Standardize())
-    return Flow(bijectors, base, event_size, dtype=dtype, name=name)
+    bijectors = _alternating(
+        AffineCoupling,
+        layers,
+        seed,
+        hidden=hidden,
+        activation=activation,
+        context_size=context_size,
+        dtype=of_bijectors,
+    )
+    return in_units_of_data(bijectors, base, event_size, dtype=dtype, name=name)
 
 
 def nice(
@@ -95,8 +104,35 @@ def nice(
 ) -> Flow:
     """Returns additive couplings with alternating masks, then one learned scaling.
 
-    The couplings preserve volume; the scaling of each coordinate at the data's end
-    is all that changes it. Args and errors are those of `real_nvp`.
+    Each coupling keeps half of the coordinates, x_a, and shifts the others, from base
+    to data::
+
+        y_a = x_a,   y_b = x_b + t(x_a)
+
+    The couplings preserve volume. Only the scaling of each coordinate, at the data's
+    end, changes it.
+
+    Args:
+      event_size: d ≥ 2, the width of the points.
+      context_size: width of the context that the density is conditional on; 0, the
+        default, for none.
+      layers: number of couplings, at least 2, so that every coordinate moves.
+      hidden: widths of the hidden layers of each coupling's conditioner.
+      activation: of those layers.
+      base: distribution of z, in the units of the data. When None, a standard normal
+        one; the last bijector is then `Standardize`, which takes the units from the
+        data in `fit`.
+      seed: of the initial weights; drawn when None.
+      dtype: "float32" or "float64"; the base's, or Keras's `floatx`, when None.
+        "mixed_bfloat16" is float32 with bfloat16 in the matrix products of the
+        conditioners.
+      name: of the model.
+
+    Returns:
+      A `Flow` with all its weights, ready for `compile` and `fit`.
+
+    Raises:
+      ValueError: `event_size` or `layers` is less than 2.
 
     Example:
       >>> flow = nice(2, layers=4, hidden=(32,), seed=0)
@@ -107,24 +143,19 @@ def nice(
     estimation", sections 3.2 and 3.3.
     """
     check_for_couplings(event_size, layers)
-    seeds = seeds_from(seed)
     dtype, of_bijectors = dtypes(dtype)
-    bijectors = [
-        AdditiveCoupling(
-            flip=i % 2 == 1,
-            hidden=hidden,
-            activation=activation,
-            context_size=context_size,
-            seed=next(seeds),
-            dtype=of_bijectors,
-        )
-        for i in range(layers)
-    ]
+    bijectors = _alternating(
+        AdditiveCoupling,
+        layers,
+        seed,
+        hidden=hidden,
+        activation=activation,
+        context_size=context_size,
+        dtype=of_bijectors,
+    )
     ones = tf.ones([event_size], infer_dtype(dtype, base, []))
     bijectors.append(tfb.Scale(tfp.util.TransformedVariable(ones, tfb.Exp())))
-    if base is None:
-        bijectors.append(Standardize())
-    return Flow(bijectors, base, event_size, dtype=dtype, name=name)
+    return in_units_of_data(bijectors, base, event_size, dtype=dtype, name=name)
 
 
 def neural_spline(
@@ -142,9 +173,36 @@ def neural_spline(
 ) -> Flow:
     """Returns spline couplings in pairs, with learned matrices between the pairs.
 
-    Each coupling also scales and shifts, and bends the box of the data that reach it.
-    Args and errors are those of `real_nvp`, with `bins` for the number of bins of each
-    spline, at least 2.
+    Each coupling keeps half of the coordinates, x_a, and moves the others from base to
+    data by a rational-quadratic spline r, a scaling and a shift, whose parameters its
+    conditioner makes of x_a::
+
+        y_a = x_a,   y_b = r(x_b; x_a) · exp(s(x_a)) + t(x_a)
+
+    `fit` adapts the splines' boxes to the data that reach them.
+
+    Args:
+      event_size: d ≥ 2, the width of the points.
+      context_size: width of the context that the density is conditional on; 0, the
+        default, for none.
+      layers: number of couplings, at least 2, so that every coordinate moves.
+      hidden: widths of the hidden layers of each coupling's conditioner.
+      activation: of those layers.
+      bins: number of bins of each spline, at least 2.
+      base: distribution of z, in the units of the data. When None, a standard normal
+        one; the last bijector is then `Standardize`, which takes the units from the
+        data in `fit`.
+      seed: of the initial weights; drawn when None.
+      dtype: "float32" or "float64"; the base's, or Keras's `floatx`, when None.
+        "mixed_bfloat16" is float32 with bfloat16 in the matrix products of the
+        conditioners.
+      name: of the model.
+
+    Returns:
+      A `Flow` with all its weights, ready for `compile` and `fit`.
+
+    Raises:
+      ValueError: `event_size` or `layers` is less than 2, or `bins` is.
 
     Example:
       >>> flow = neural_spline(3, layers=4, hidden=(16,), seed=0)
@@ -152,27 +210,30 @@ def neural_spline(
       ['spline_coupling', 'lu_linear', 'spline_coupling']
 
     Source: Durkan, Bekasov, Murray and Papamakarios (2019), "Neural spline flows",
-    sections 3.2 and 5, RQ-NSF (C); scale and shift are ours.
+    sections 3.2 and 5, RQ-NSF (C); scale and shift are this project's.
     """
     check_for_couplings(event_size, layers)
-    seeds = seeds_from(seed)
     dtype, of_bijectors = dtypes(dtype)
-    bijectors = []
-    for i in range(layers):
-        if i > 0 and i % 2 == 0:
-            bijectors.append(LULinear())
-        bijectors.append(
-            SplineCoupling(
-                flip=i % 2 == 1,
-                bins=bins,
-                affine=True,
-                hidden=hidden,
-                activation=activation,
-                context_size=context_size,
-                seed=next(seeds),
-                dtype=of_bijectors,
-            )
-        )
-    if base is None:
-        bijectors.append(Standardize())
-    return Flow(bijectors, base, event_size, dtype=dtype, name=name)
+    couplings = _alternating(
+        SplineCoupling,
+        layers,
+        seed,
+        bins=bins,
+        affine=True,
+        hidden=hidden,
+        activation=activation,
+        context_size=context_size,
+        dtype=of_bijectors,
+    )
+    bijectors = couplings[:2]
+    for i in range(2, layers, 2):
+        bijectors += [LULinear(), *couplings[i : i + 2]]
+    return in_units_of_data(bijectors, base, event_size, dtype=dtype, name=name)
+
+
+def _alternating(
+    kind: type[tfb.Bijector], layers: int, seed: int | None, **options: Any
+) -> list[tfb.Bijector]:
+    """Returns couplings, every second one with the other half of the coordinates."""
+    seeds = seeds_from(seed)
+    return [kind(flip=i % 2 == 1, seed=next(seeds), **options) for i in range(layers)]

@@ -1,4 +1,4 @@
-"""Recipes of bijectors that add to the points: sampling has to solve for it."""
+"""Recipes whose bijectors are inverted: sampling solves for the points."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import tensorflow_probability as tfp
 
 from tfp_flows._core import checks
-from tfp_flows.bijectors import ActNorm, Planar, ResidualBlock, Standardize
+from tfp_flows.bijectors import ActNorm, Planar, ResidualBlock
 from tfp_flows.flow import Flow
-from tfp_flows.recipes.shared import seeds_from
+from tfp_flows.recipes.shared import in_units_of_data, seeds_from
 
 __all__ = ["planar", "residual"]
 
@@ -29,19 +29,27 @@ def planar(
 ) -> Flow:
     """Returns smooth steps across hyperplanes, each a single hidden unit.
 
-    They stand inverted: `log_prob` is analytic, and `sample` finds a root in each.
+    The steps are inverted: `log_prob` is analytic, and `sample` finds a root in each.
+    From data to base a step is, with a vector û(u, w) that keeps it invertible::
+
+        z = x + û · tanh(wᵀx + b)
 
     Args:
       event_size: d, the width of the points.
-      context_size: width of the context that the density is conditional on.
+      context_size: width of the context that the density is conditional on; 0, the
+        default, for none.
       layers: number of steps.
-      hidden: widths of the hidden layers of the context's networks; without a context
-        there are none.
-      base: distribution of z, in the units of the data; standard normal when None, and
-        then the last bijector, `Standardize`, takes the units from the data in `fit`.
+      hidden: widths of the hidden layers of the networks that read the context; not
+        used without a context.
+      base: distribution of z, in the units of the data. When None, a standard normal
+        one; the last bijector is then `Standardize`, which takes the units from the
+        data in `fit`.
       seed: of the initial weights; drawn when None.
-      dtype: "float32" or "float64"; that of the base, or Keras's `floatx`, when None.
+      dtype: "float32" or "float64"; the base's, or Keras's `floatx`, when None.
       name: of the model.
+
+    Returns:
+      A `Flow` with all its weights, ready for `compile` and `fit`.
 
     Raises:
       ValueError: `event_size` or `layers` is less than 1.
@@ -52,16 +60,14 @@ def planar(
       25
 
     Source: Rezende and Mohamed (2015), "Variational inference with normalizing
-    flows", section 4.1, there from base to data.
+    flows", section 4.1, where the steps go from base to data.
     """
     seeds = seeds_from(seed)
     bijectors = [
         tfb.Invert(Planar(hidden=hidden, context_size=context_size, seed=next(seeds)))
         for _ in range(checks.positive_int(layers, "layers"))
     ]
-    if base is None:
-        bijectors.append(Standardize())
-    return Flow(bijectors, base, event_size, dtype=dtype, name=name)
+    return in_units_of_data(bijectors, base, event_size, dtype=dtype, name=name)
 
 
 def residual(
@@ -77,10 +83,30 @@ def residual(
 ) -> Flow:
     """Returns contractive networks that are added to the points, each after a scaling.
 
-    The blocks stand inverted: `log_prob` is analytic, and `sample` iterates. The
-    scalings, `ActNorm`, start from data. Args and errors are those of `planar`, with
-    `hidden` for the widths of each block's network, which is there without a context,
-    too.
+    The blocks are inverted: `log_prob` is analytic, and `sample` iterates. The
+    scalings, `ActNorm`, start from data. From data to base, a block is, with a network
+    g whose Lipschitz constant is less than 1::
+
+        z = x + g(x)
+
+    Args:
+      event_size: d, the width of the points.
+      context_size: width of the context that the density is conditional on; 0, the
+        default, for none.
+      layers: number of blocks.
+      hidden: widths of the hidden layers of each block's network.
+      base: distribution of z, in the units of the data. When None, a standard normal
+        one; the last bijector is then `Standardize`, which takes the units from the
+        data in `fit`.
+      seed: of the initial weights; drawn when None.
+      dtype: "float32" or "float64"; the base's, or Keras's `floatx`, when None.
+      name: of the model.
+
+    Returns:
+      A `Flow` with all its weights, ready for `compile` and `fit`.
+
+    Raises:
+      ValueError: `event_size` or `layers` is less than 1.
 
     Example:
       >>> flow = residual(2, layers=2, hidden=(16,), seed=0)
@@ -97,6 +123,4 @@ def residual(
             hidden=hidden, context_size=context_size, seed=next(seeds)
         )
         bijectors += [tfb.Invert(block), ActNorm()]
-    if base is None:
-        bijectors.append(Standardize())
-    return Flow(bijectors, base, event_size, dtype=dtype, name=name)
+    return in_units_of_data(bijectors, base, event_size, dtype=dtype, name=name)

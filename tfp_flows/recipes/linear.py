@@ -5,9 +5,9 @@ from typing import Any
 
 import tensorflow_probability as tfp
 
-from tfp_flows.bijectors import LULinear, Standardize
+from tfp_flows.bijectors import LULinear
 from tfp_flows.flow import Flow
-from tfp_flows.recipes.shared import seeds_from
+from tfp_flows.recipes.shared import in_units_of_data, seeds_from
 
 __all__ = ["gaussian"]
 
@@ -26,18 +26,27 @@ def gaussian(
 ) -> Flow:
     """Returns a normal distribution with a full covariance matrix: one learned matrix.
 
-    With a context, mean and covariance are what a network makes of it.
+    From base to data, with an invertible matrix A::
+
+        x = A z + b
+
+    With a context, a network gives the matrix and b.
 
     Args:
       event_size: d, the width of the points.
-      context_size: width of the context that the density is conditional on.
-      hidden: widths of the hidden layers of the context's network; without a context
-        there is none.
-      base: distribution of z, in the units of the data; standard normal when None, and
-        then the last bijector, `Standardize`, takes the units from the data in `fit`.
+      context_size: width of the context that the density is conditional on; 0, the
+        default, for none.
+      hidden: widths of the hidden layers of the network that reads the context; not
+        used without a context.
+      base: distribution of z, in the units of the data. When None, a standard normal
+        one; the last bijector is then `Standardize`, which takes the units from the
+        data in `fit`.
       seed: of that network's initial weights; drawn when None.
-      dtype: "float32" or "float64"; that of the base, or Keras's `floatx`, when None.
+      dtype: "float32" or "float64"; the base's, or Keras's `floatx`, when None.
       name: of the model.
+
+    Returns:
+      A `Flow` with all its weights, ready for `compile` and `fit`.
 
     Raises:
       ValueError: `event_size` is less than 1.
@@ -47,11 +56,10 @@ def gaussian(
       >>> flow.count_params()  # a matrix and a bias, and 7 of Standardize
       19
 
-    Source: the matrix's factors are those of Kingma and Dhariwal (2018), "Glow", eq.
-    10-11.
+    Source: the factors of the matrix are those of Kingma and Dhariwal (2018), "Glow",
+    eq. 10-11.
     """
     linear = LULinear(
         hidden=hidden, context_size=context_size, seed=next(seeds_from(seed))
     )
-    bijectors = [linear] if base is not None else [linear, Standardize()]
-    return Flow(bijectors, base, event_size, dtype=dtype, name=name)
+    return in_units_of_data([linear], base, event_size, dtype=dtype, name=name)

@@ -6,9 +6,9 @@ from typing import Any
 import tensorflow_probability as tfp
 
 from tfp_flows._core import checks
-from tfp_flows.bijectors import Gaussianize, Rotation, Standardize
+from tfp_flows.bijectors import Gaussianize, Rotation
 from tfp_flows.flow import Flow
-from tfp_flows.recipes.shared import seeds_from
+from tfp_flows.recipes.shared import in_units_of_data, seeds_from
 
 __all__ = ["gaussianization"]
 
@@ -29,23 +29,33 @@ def gaussianization(
 ) -> Flow:
     """Returns mixture CDFs of each coordinate, with rotations between them.
 
-    From the data's side each layer makes every coordinate normal, and a random rotation
-    turns the points so that the next layer finds what is still not. `Flow.adapt`, which
-    `fit` calls, starts one layer after the other from the data: that alone is a density
-    estimate, better with every layer. From there all of it is trained, rotations too.
+    From data to base, each layer makes every coordinate normal, with F_i the CDF of a
+    mixture and Φ that of the standard normal distribution, and a rotation R mixes the
+    coordinates for the next layer::
+
+        z_i = Φ⁻¹(F_i(x_i)),   x' = R z
+
+    `Flow.adapt`, which `fit` calls, starts one layer after the other from the data.
+    That alone is a density estimate, the better the more layers there are. `fit` then
+    trains all of it, the rotations too.
 
     Args:
       event_size: d, the width of the points.
-      context_size: width of the context that the density is conditional on.
+      context_size: width of the context that the density is conditional on; 0, the
+        default, for none.
       layers: number of times that all coordinates are made normal.
-      hidden: widths of the hidden layers of the context's networks; without a context
-        there are none.
-      components: of the mixture of each coordinate in each layer.
-      base: distribution of z, in the units of the data; standard normal when None, and
-        then the last bijector, `Standardize`, takes the units from the data in `fit`.
+      hidden: widths of the hidden layers of the networks that read the context; not
+        used without a context.
+      components: number of components of each coordinate's mixture, at least 1.
+      base: distribution of z, in the units of the data. When None, a standard normal
+        one; the last bijector is then `Standardize`, which takes the units from the
+        data in `fit`.
       seed: of the rotations and of those networks; drawn when None.
-      dtype: "float32" or "float64"; that of the base, or Keras's `floatx`, when None.
+      dtype: "float32" or "float64"; the base's, or Keras's `floatx`, when None.
       name: of the model.
+
+    Returns:
+      A `Flow` with all its weights, ready for `compile` and `fit`.
 
     Raises:
       ValueError: `event_size`, `layers` or `components` is less than 1.
@@ -73,6 +83,4 @@ def gaussianization(
                 components, hidden=hidden, context_size=context_size, seed=next(seeds)
             )
         )
-    if base is None:
-        bijectors.append(Standardize())
-    return Flow(bijectors, base, event_size, dtype=dtype, name=name)
+    return in_units_of_data(bijectors, base, event_size, dtype=dtype, name=name)

@@ -6,9 +6,9 @@ from typing import Any
 import tensorflow_probability as tfp
 
 from tfp_flows._core import checks
-from tfp_flows.bijectors import ContinuousFlow, Standardize
+from tfp_flows.bijectors import ContinuousFlow
 from tfp_flows.flow import Flow
-from tfp_flows.recipes.shared import seeds_from
+from tfp_flows.recipes.shared import in_units_of_data, seeds_from
 
 __all__ = ["continuous"]
 
@@ -27,20 +27,29 @@ def continuous(
     dtype: Any = None,
     name: str = "continuous",
 ) -> Flow:
-    """Returns a learned vector field that the points drift along (a neural ODE).
+    """Returns a learned vector field that points drift along (a neural ODE).
+
+    From base to data, a point follows the field v for one unit of time::
+
+        dx/dt = v(x, t),   x(0) = z,   x = x(1)
 
     Args:
       event_size: d, the width of the points.
-      context_size: width of the context that the density is conditional on.
+      context_size: width of the context that the density is conditional on; 0, the
+        default, for none.
       layers: number of fields, one after the other.
-      hidden: widths of the hidden layers of each field's network; with one or two the
-        log-det costs no more than the field itself.
-      activation: of those layers, a smooth one.
-      base: distribution of z, in the units of the data; standard normal when None, and
-        then the last bijector, `Standardize`, takes the units from the data in `fit`.
+      hidden: widths of the hidden layers of each field's network. With one or two
+        layers the log-det costs no more than the field itself.
+      activation: of those layers; it should be smooth.
+      base: distribution of z, in the units of the data. When None, a standard normal
+        one; the last bijector is then `Standardize`, which takes the units from the
+        data in `fit`.
       seed: of the initial weights; drawn when None.
-      dtype: "float32" or "float64"; that of the base, or Keras's `floatx`, when None.
+      dtype: "float32" or "float64"; the base's, or Keras's `floatx`, when None.
       name: of the model.
+
+    Returns:
+      A `Flow` with all its weights, ready for `compile` and `fit`.
 
     Raises:
       ValueError: `event_size` or `layers` is less than 1.
@@ -63,6 +72,4 @@ def continuous(
         )
         for _ in range(checks.positive_int(layers, "layers"))
     ]
-    if base is None:
-        bijectors.append(Standardize())
-    return Flow(bijectors, base, event_size, dtype=dtype, name=name)
+    return in_units_of_data(bijectors, base, event_size, dtype=dtype, name=name)
