@@ -77,14 +77,17 @@ def test_the_signatures_are_alike(name):
 
 
 @EVERY
-def test_the_last_bijector_standardizes_unless_a_base_is_given(name):
+def test_the_last_bijector_standardizes(name):
     flow, *_ = trained(name, 2)
     assert [b.name for b in flow.bijectors].index("standardize") == (
         len(flow.bijectors) - 1
     )
-    least = {"layers": 2 if name in COUPLINGS else 1} if name != "gaussian" else {}
-    on_base = make(name, 2, base=tfd.MultivariateNormalDiag([0.0] * 2), **least)
-    assert "standardize" not in [bijector.name for bijector in on_base.bijectors]
+
+
+@some_are_slow("gaussian", "nice")
+def test_a_base_has_the_units_of_the_data(name):
+    flow = make(name, 2, base=tfd.MultivariateNormalDiag([0.0] * 2))
+    assert "standardize" not in [bijector.name for bijector in flow.bijectors]
 
 
 @pytest.mark.parametrize("name", ["gaussianization", "real_nvp"])
@@ -117,7 +120,7 @@ def test_the_density_integrates_to_one(name, size):
 @pytest.mark.parametrize(("name", "size"), ONE_OR_TWO)
 def test_samples_follow_the_density(name, size):
     flow, _, start = trained(name, size)
-    assert np.abs(flow.log_prob(points(size)) - start).max() > 0.01
+    assert np.abs(flow.log_prob(points(size)) - start).max() > 5e-3
     samples, log_prob = flow.distribution.experimental_sample_and_log_prob(50, seed=0)
     again = flow.log_prob(samples.numpy()).numpy()
     assert np.isfinite(again).all()
