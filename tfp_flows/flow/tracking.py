@@ -10,7 +10,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows._core import compat
 from tfp_flows._core.conditioning import bind
-from tfp_flows.bijectors.base import among_points_of
+from tfp_flows.bijectors.base import Bijector, among_points_of
 from tfp_flows.data.arguments import Form
 
 __all__ = ["Adoption", "TFPLayer", "layers_of"]
@@ -71,6 +71,9 @@ class TFPLayer(keras.layers.Layer):
         # also those that hide in closures.
         apply = tf.function(self._apply, autograph=False)
         with among_points_of(points.shape[-1]):
+            if isinstance(self.tfp_object, Bijector):
+                # TensorFlow repeats a trace that creates weights.
+                self.tfp_object.build(points.shape[-1], self.compute_dtype)
             read = apply.get_concrete_function(points, context).variables
         self.sublayers = list(_keras_layers(self.tfp_object))
         taken = {
