@@ -1,10 +1,45 @@
-"""Set before TensorFlow is imported: its log is no part of a test's output."""
+"""What all tests share: TensorFlow's silence, and the sample of the campaigns."""
 
+import collections
+import math
 import os
+import random
 
 import pytest
 
+# Set before TensorFlow is imported: its log is no part of a test's output.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("campaigns")
+    group.addoption(
+        "--campaign-share",
+        type=float,
+        default=1.0,
+        help="run this share of each campaign's cases, at least one of each",
+    )
+    group.addoption(
+        "--campaign-seed", default="0", help="the seed that draws this share"
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Keeps a share of the cases of each test that is marked as a campaign."""
+    share = config.getoption("--campaign-share")
+    campaigns = collections.defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("campaign"):
+            campaigns[item.nodeid.partition("[")[0]].append(item)
+    left_out = set()
+    for name, cases in campaigns.items():
+        # The same draw in each of pytest-xdist's workers.
+        rng = random.Random(f"{config.getoption('--campaign-seed')} {name}")
+        count = math.ceil(share * len(cases))
+        left_out |= {*cases} - {*rng.sample(cases, count)}
+    if left_out:
+        config.hook.pytest_deselected(items=[i for i in items if i in left_out])
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture

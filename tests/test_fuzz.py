@@ -2,7 +2,7 @@
 
 Never a hang, a crash, a file's code run, or a number that looks like an answer. The
 cases are drawn from seeds, so that a failure repeats itself: its message has the seed.
-With the slow ones they are some 10,000.
+With those of the campaign they are some 10,000.
 """
 
 import contextlib
@@ -89,11 +89,11 @@ def tidy():
 
 
 def seeds(count, parts=1):
-    """Cases by default, and `parts` times as many of a kind in the slow suite."""
-    slow = (range(i * count, (i + 1) * count) for i in range(1, parts + 1))
+    """Cases by default, and `parts` times as many of a kind in the campaign."""
+    more = (range(i * count, (i + 1) * count) for i in range(1, parts + 1))
     return pytest.mark.parametrize(
         "cases",
-        [range(count), *(pytest.param(r, marks=pytest.mark.slow) for r in slow)],
+        [range(count), *(pytest.param(r, marks=pytest.mark.campaign) for r in more)],
         ids=lambda cases: f"{cases.start}-{cases.stop - 1}",
     )
 
@@ -577,7 +577,7 @@ def places():
     }
 
 
-@pytest.mark.parametrize("every", [17, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [17, pytest.param(1, marks=pytest.mark.campaign)])
 @pytest.mark.parametrize("place", places())
 def test_hostile_files_run_nothing(place, every, tmp_path):
     planted, good, bad = (tmp_path / n for n in ("planted", "good.keras", "bad.keras"))

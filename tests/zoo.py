@@ -256,6 +256,14 @@ SLOW = (
     "sylvester",
 )
 
+# The first case of each class: files, dtypes and XLA are matters of the class.
+ONE_OF_EACH = tuple(
+    {cls: name for name, (cls, *_) in reversed(CONTRACT.items())}.values()
+)
+
+# Those of them that XLA compiles in a second.
+QUICK = ("affine", "permute", "shift and cube")
+
 
 # Recipes
 

@@ -62,7 +62,7 @@ def test_a_planted_defect_is_found(name):
     assert report.verdicts[0].startswith("Not good")
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", ["curved", "dependent"])
 def test_exact_densities_pass_as_often_as_stated(name):
     flow = EXACT[name]()
@@ -70,7 +70,7 @@ def test_exact_densities_pass_as_often_as_stated(name):
     assert sum(passed) >= 90
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", DEFECTS)
 def test_defects_are_found_as_often_as_stated(name):
     make, _ = DEFECTS[name]

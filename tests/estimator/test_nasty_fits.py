@@ -31,7 +31,7 @@ def test_what_is_not_finite_is_seen(capsys):
     assert f"seed {fit.seed}: gaussian(" in printed and "1 failed" in printed
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("seed", range(40))
 def test_stays_finite(seed):
     fit, found = nasty_fits.outcome(seed)
