@@ -1,4 +1,4 @@
-"""Files of rows of numbers, of which a stretch at a time is read."""
+"""Files of rows of numbers, which are read a stretch at a time."""
 
 import array
 import contextlib
@@ -16,7 +16,7 @@ __all__ = ["KINDS", "RowFile", "label", "only_damage", "open_table", "read_whole
 
 _MISSING = ("", "na", "n/a", "null", "none")
 
-_CELL_BYTES = 10  # of a CSV file, about
+_CELL_BYTES = 10  # a cell of a CSV file has about so many bytes
 _ROWS_AT_ONCE = 2**16
 
 
@@ -24,9 +24,9 @@ class RowFile(Protocol):
     """An open file.
 
     Attributes:
-      path: where it is.
-      columns: their names, or none.
-      width: how many numbers a row has.
+      path: of the file.
+      columns: names of the columns, or an empty list.
+      width: number of columns.
     """
 
     path: Path
@@ -34,7 +34,11 @@ class RowFile(Protocol):
     width: int
 
     def stretches(self, rows: int) -> list[Any]:
-        """Returns what tells `read` the parts of the file, of about so many rows."""
+        """Returns the arguments of `read` for the parts of the file.
+
+        Args:
+          rows: that a part has, about.
+        """
 
     def read(self, stretch: Any) -> np.ndarray:
         """Returns rows `(n, width)`, with NaN for missing entries."""
@@ -45,14 +49,14 @@ def open_table(path: str | os.PathLike) -> list[RowFile]:
 
     Args:
       path: a `.npy`, `.csv` or `.parquet` file, or a folder of files of one of these
-        kinds. Others in the folder, and hidden ones, are left alone.
+        kinds. Other files of the folder, and hidden ones, are ignored.
 
     Raises:
-      OSError: it is not there, or cannot be read.
+      OSError: it does not exist, or cannot be read.
       ImportError: it is a Parquet file, and pyarrow is not installed.
-      TypeError: columns of something other than numbers.
-      ValueError: it is damaged; or a folder without such files, of several kinds, or
-        whose files have other columns than the first.
+      TypeError: a column holds something other than numbers.
+      ValueError: a file is damaged; or a folder has no such files, or files of several
+        kinds or with different columns.
     """
     path = Path(path)
     files = [KINDS[each.suffix.lower()](each) for each in _paths(path)]
@@ -73,7 +77,7 @@ def open_table(path: str | os.PathLike) -> list[RowFile]:
 
 def _paths(path: Path) -> list[Path]:
     if not path.is_dir():
-        path.stat()  # says so when it is not there
+        path.stat()  # raises where it does not exist
         if path.suffix.lower() not in KINDS:
             raise ValueError(f"{path} must be a {', '.join(KINDS)} file, or a folder.")
         return [path]
@@ -115,8 +119,8 @@ class NpyFile:
         self._rows, self.width = content.shape
 
     def _content(self) -> np.ndarray:
-        self.path.open("rb").close()  # one that cannot be read is not damaged
-        with only_damage(self.path, Exception):  # NumPy raises what it likes
+        self.path.open("rb").close()  # raises OSError where it cannot be read
+        with only_damage(self.path, Exception):  # NumPy raises errors of many kinds
             return np.lib.format.open_memmap(self.path, mode="r")
 
     def stretches(self, rows: int) -> list[slice]:
@@ -124,7 +128,7 @@ class NpyFile:
         return [slice(i, i + rows) for i in range(0, self._rows, rows)]
 
     def read(self, stretch: slice) -> np.ndarray:
-        """Returns rows; what was mapped to read them is let go of."""
+        """Returns rows, and closes the file again."""
         return np.array(self._content()[stretch])
 
 
@@ -155,7 +159,7 @@ class CsvFile:
         return list(itertools.pairwise(ends))
 
     def read(self, stretch: tuple[int, int]) -> np.ndarray:
-        """Returns rows, or says which line is not one."""
+        """Returns rows, or raises an error that names the wrong line."""
         start, end = stretch
         with self.path.open("rb") as file:
             file.seek(start)
@@ -197,7 +201,7 @@ class CsvFile:
         return [float(cell) for cell in cells]
 
     def _line(self, start: int, reader: Any) -> str:
-        """Returns where the reader is that has begun at a byte of the file."""
+        """Returns the line of a reader that has begun at a byte of the file."""
         with self.path.open("rb") as file:
             pieces = iter(lambda: file.read(min(2**20, start - file.tell())), b"")
             before = sum(piece.count(b"\n") for piece in pieces)
@@ -249,7 +253,7 @@ KINDS = {".csv": CsvFile, ".npy": NpyFile, ".parquet": ParquetFile}
 
 
 def import_pyarrow() -> None:
-    """Says how to have pyarrow where it is not installed."""
+    """Imports pyarrow, or raises an error that says how to install it."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
@@ -260,7 +264,7 @@ def import_pyarrow() -> None:
 
 @contextlib.contextmanager
 def only_damage(path: Path, *kinds: type[Exception]) -> Iterator[None]:
-    """Says of these errors that the file is at fault."""
+    """Turns errors of these kinds into a ValueError that names the file."""
     try:
         yield
     except kinds as error:
@@ -280,7 +284,7 @@ def _rows_of(reader: Any) -> Iterator[list[str]]:
 
 
 def _delimiter(line: str) -> str:
-    """Returns the one that cuts the line into the most cells."""
+    """Returns the delimiter that cuts a line into the most cells."""
     return max(
         ",;\t", key=lambda sign: len(next(csv.reader([line], delimiter=sign), ""))
     )

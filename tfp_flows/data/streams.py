@@ -1,4 +1,4 @@
-"""Rows of files as batches: for `fit` and `evaluate` of what memory does not hold."""
+"""Rows of files as batches, for data that are larger than memory."""
 
 import copy
 import itertools
@@ -17,39 +17,39 @@ from tfp_flows.data.summaries import Summary
 
 __all__ = ["Stream", "by_name"]
 
-# A pool has so many rows, or as many as such a number of bytes holds where that is
-# fewer. It is filled from about so many places.
+# A pool has at most so many rows and bytes, and is filled from about so many places.
 _POOL_ROWS, _POOL_BYTES, _PLACES = 2**19, 2**25, 128
 
 
 class Stream:
-    """Rows of files, which are read anew in each epoch, a pool of them at a time.
+    """Rows of files, which are read anew in each epoch, a pool at a time.
 
-    The files are cut into stretches. An epoch takes these in random order, fills a pool
-    with about 128 of them, shuffles it and gives it out as batches. A pool has 524,288
-    rows, or what 32 MiB hold; so memory is bounded by some 200 MB whatever the number
-    of rows. A Parquet file's stretches are its row groups, which memory must hold too.
+    The files are cut into stretches. An epoch takes the stretches in random order,
+    fills a pool with about 128 of them, shuffles it and returns it as batches. A pool
+    has 524,288 rows, or as many as fit into 32 MiB, so about 200 MB of memory are used
+    whatever the number of rows. The stretches of a Parquet file are its row groups,
+    each of which must fit into memory.
 
-    Constructing it reads all rows once: they are counted, checked and summarized.
+    The constructor reads all rows once, to count, check and summarize them.
 
     Args:
       path: a `.npy`, `.csv` or `.parquet` file, or a folder of files of one of these
-        kinds, which follow each other in the order of their names.
+        kinds, which are read in the order of their names.
       widths: how many columns the parts of a batch have, by name, in the order of the
-        columns. All are "x" when None.
+        columns. All columns are "x" when None.
       dtype: of the batches.
       seed: of the sample.
 
     Attributes:
       summary: of all rows.
-      columns: their names, or none.
+      columns: names of the columns, or an empty list.
 
     Raises:
-      OSError: a file is not there, or cannot be read.
-      ImportError: it is a Parquet file, and pyarrow is not installed.
-      TypeError: columns of something other than numbers.
-      ValueError: a file is damaged; files with different columns, or others than
-        expected; NaN or infinite entries; no rows.
+      OSError: a file does not exist, or cannot be read.
+      ImportError: a file is a Parquet file, and pyarrow is not installed.
+      TypeError: a column holds something other than numbers.
+      ValueError: a file is damaged, the files have different columns or not the
+        expected ones, an entry is NaN or infinite, or there are no rows.
 
     Example:
       >>> import pathlib, tempfile, numpy as np
@@ -114,7 +114,7 @@ class Stream:
         return summary
 
     def _keys(self, number: int, rows: int) -> np.ndarray:
-        """Returns the random numbers of a stretch's rows, the same each time."""
+        """Returns random keys of the rows of a stretch, the same each time."""
         return np.random.default_rng([self._seed, number]).random(rows)
 
     def _read(self, number: int) -> np.ndarray:
@@ -125,13 +125,13 @@ class Stream:
         return rows[self._keys(number, len(rows)) > self._least]
 
     def split(self, count: int) -> tuple[np.ndarray, Self]:
-        """Returns random rows from the sample, and a stream that leaves these out.
+        """Returns random rows from the sample, and a stream of all other rows.
 
-        Which ones they are depends on the seed and the numbers of the rows alone.
+        The choice depends on the seed and the numbers of the rows alone.
 
         Args:
-          count: how many; at most as many as the summary's sample has, and fewer than
-            there are rows.
+          count: number of rows; at most as many as the sample of the summary has, and
+            fewer than there are rows.
         """
         rest = copy.copy(self)
         rest._least = self.summary.key(count - 1)
@@ -149,8 +149,8 @@ class Stream:
 
         Args:
           batch_size: rows a batch; the last has what is left.
-          order: of the stretches, asked anew each time the dataset is read; the rows
-            are as they are when None.
+          order: of the stretches, asked anew each time the dataset is read; that of
+            the files when None.
         """
         width = sum(self.widths.values())
         size = max(_pool_rows(width, self.dtype) // batch_size, 1) * batch_size
@@ -198,7 +198,7 @@ class Stream:
 
 
 def by_name(rows: Any, widths: Mapping[str, int]) -> Any:
-    """Returns rows as they are where they have one part, else as a dict of parts."""
+    """Returns rows of one part as they are, and other rows as a dict of their parts."""
     if len(widths) == 1:
         return rows
     ends = itertools.accumulate(widths.values())

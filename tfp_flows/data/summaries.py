@@ -1,4 +1,4 @@
-"""What one pass over rows finds: their number, moments, and a random sample."""
+"""Number, moments and a random sample of rows, found in one pass."""
 
 import copy
 import zlib
@@ -8,29 +8,29 @@ import numpy as np
 
 __all__ = ["Summary"]
 
-# Of a sample: rows, and no more bytes than so many.
+# A sample has at most so many rows and bytes.
 _MOST_ROWS, _MOST_BYTES = 2**18, 2**25
 
 
 class Summary:
-    """Number, moments and a bounded random sample of rows that pass once.
+    """Number, moments and a bounded random sample of rows that are read once.
 
-    Mean and variance are updated in float64 by those of each batch of m rows, with n
-    rows before it::
+    Mean and sum of squares are updated in float64 by those of each batch of m rows,
+    after n rows::
 
         δ = mean_b - mean
         mean += δ · m / (n + m)
         M₂   += M₂_b + δ² · n · m / (n + m)
 
-    The sample is that of the rows with the smallest keys, so that who knows the keys
-    knows which rows it holds.
+    The sample consists of the rows with the smallest keys, so that the keys alone
+    determine which rows it holds.
 
     Attributes:
-      rows: how many have passed.
+      rows: number of rows.
       mean: of each column.
-      low: the smallest of each column.
-      high: the largest.
-      checksum: a checksum of all of them in their order.
+      low: the smallest entry of each column.
+      high: the largest entry of each column.
+      checksum: of all rows in their order.
 
     Example:
       >>> import numpy as np
@@ -53,7 +53,7 @@ class Summary:
         self._held, self._limit = 0, np.inf
 
     def add(self, rows: np.ndarray, keys: np.ndarray) -> None:
-        """Takes finite rows `(n, d)`, and for each a random number."""
+        """Adds finite rows `(n, d)`, with a random key `(n,)` for each."""
         if not len(rows):
             return
         self._add_moments(rows, 1)
@@ -68,7 +68,7 @@ class Summary:
             self._settle()
 
     def _add_moments(self, rows: np.ndarray, sign: int) -> None:
-        """Adds rows to the moments, or takes them back where `sign` is -1."""
+        """Adds rows to the moments, or removes them where `sign` is -1."""
         numbers = np.asarray(rows, np.float64)
         mean, count = numbers.mean(axis=0), sign * len(rows)
         squares = sign * np.square(numbers - mean).sum(axis=0)
@@ -78,7 +78,7 @@ class Summary:
         self.rows = total
 
     def _settle(self) -> None:
-        """Leaves the sample alone, sorted by keys."""
+        """Reduces what is kept to the sample, sorted by keys."""
         kept, keys = np.concatenate(self._kept), np.concatenate(self._keys)
         order = np.argsort(keys)[: _most_rows(kept)]
         self._kept, self._keys, self._held = [kept[order]], [keys[order]], len(order)

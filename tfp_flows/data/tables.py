@@ -26,8 +26,8 @@ __all__ = [
 READABLE = (*sorted([*KINDS, ".npz"]),)
 WRITABLE = (".csv", ".npy")
 
-# What takes more of the machine's memory in files is not read as a whole: its numbers,
-# and the copies that are made of them, take several times as much.
+# Files that take a larger share of the machine's memory are not read as a whole: their
+# numbers, and the copies that are made of them, take several times as much.
 _SHARE = 0.1
 
 
@@ -45,7 +45,7 @@ class Table:
 
 
 def names(width: int) -> list[str]:
-    """Returns what columns without a name are called: x0, x1, …"""
+    """Returns names for columns without names: x0, x1, …"""
     return [f"x{i}" for i in range(width)]
 
 
@@ -53,7 +53,7 @@ def names(width: int) -> list[str]:
 
 
 def is_large(path: Path) -> bool:
-    """Whether a table is too large for memory: its files take a tenth of that."""
+    """Returns whether the files of a table take more than a tenth of the memory."""
     if path.suffix.lower() not in KINDS and not path.is_dir():
         return False
     size = sum(file.path.stat().st_size for file in open_table(path))
@@ -67,14 +67,14 @@ def read(path: Path, *, key: str | None = None) -> Table:
       path: a CSV file with or without a header, with commas, semicolons or tabs; a
         NumPy file, `.npy` or `.npz`; a Parquet file; or a folder of files of one of
         these kinds but `.npz`.
-      key: which array of an `.npz` file; needed when it holds several.
+      key: name of the array in an `.npz` file; needed when it holds several.
 
     Raises:
       OSError: the file cannot be read.
       ImportError: it is a Parquet file, and pyarrow is not installed.
       TypeError: it holds something other than numbers.
-      ValueError: it is damaged or ragged, holds text, missing or infinite entries,
-        or no rows at all.
+      ValueError: it is damaged or ragged, holds text, missing or infinite entries, or
+        has no rows.
     """
     suffix = path.suffix.lower()
     if suffix not in READABLE and not path.is_dir():
@@ -94,7 +94,7 @@ def read(path: Path, *, key: str | None = None) -> Table:
 def _checked(
     points: np.ndarray, header: list[str], path: Path
 ) -> tuple[np.ndarray, list[str]]:
-    """Returns finite points, and what their columns are called."""
+    """Returns finite points, and the names of their columns."""
     if points.ndim != 2:
         raise ValueError(
             f"{path} must hold an array of shape (n, d), one point a row. Received "
@@ -106,7 +106,7 @@ def _checked(
 
 
 def _check_no_gaps(points: np.ndarray, header: list[str], path: Path) -> None:
-    """Names the first row and column without a finite number."""
+    """Raises an error that names the first entry that is not a finite number."""
     if points.dtype.kind != "f":
         return
     bad = ~np.isfinite(points)
@@ -121,7 +121,7 @@ def _check_no_gaps(points: np.ndarray, header: list[str], path: Path) -> None:
 
 def _read_npz(path: Path, key: str | None) -> np.ndarray:
     with path.open("rb") as file:
-        with only_damage(path, Exception):  # NumPy raises what it likes
+        with only_damage(path, Exception):  # NumPy raises errors of many kinds
             content = np.load(file, allow_pickle=False)
         if isinstance(content, np.ndarray):
             return content
@@ -143,7 +143,7 @@ def write(path: Path, values: np.ndarray, columns: Sequence[str]) -> None:
     """Writes a table as `.npy`, or as CSV with a header.
 
     Args:
-      path: the file, replaced when it is there.
+      path: of the file, which is replaced where it exists.
       values: `(n, d)`, or `(n,)` for a single column.
       columns: d names.
     """
@@ -156,7 +156,7 @@ def write(path: Path, values: np.ndarray, columns: Sequence[str]) -> None:
 
 
 def write_csv(file: TextIO, values: np.ndarray, columns: Sequence[str]) -> None:
-    """Writes a header and rows, with digits enough to read the same numbers back."""
+    """Writes a header and rows, with enough digits to read the same numbers back."""
     csv.writer(file, lineterminator="\n").writerow(columns)
     digits = 9 if values.dtype == np.float32 else 17
     np.savetxt(file, values, fmt=f"%.{digits}g", delimiter=",")

@@ -1,4 +1,4 @@
-"""What a list of bijectors and a base say about each other: size, dtype, names."""
+"""Checks of a base and bijectors, and what they imply: size, dtype and names."""
 
 import math
 from collections import Counter
@@ -41,10 +41,7 @@ def as_bijectors(bijectors: Any) -> tuple[tfb.Bijector, ...]:
         )
     try:
         bijectors = tuple(bijectors)
-    except (
-        TypeError,
-        NotImplementedError,
-    ) as error:  # Keras's tensors do
+    except (TypeError, NotImplementedError) as error:  # the latter of Keras's tensors
         raise TypeError(
             "`bijectors` must be a list of bijectors in sampling order. Received a "
             f"{type(bijectors).__name__}."
@@ -74,18 +71,18 @@ def infer_dtype(
         )
     parts = [] if base is None else [("base", base)]
     parts += [(f"bijector {i}", b) for i, b in enumerate(bijectors)]
-    said = {} if dtype is None else {"`dtype`": tf.as_dtype(dtype)}
+    found = {} if dtype is None else {"`dtype`": tf.as_dtype(dtype)}
     for where, part in parts:
         own = part.dtype
         if isinstance(own, tf.DType) and own.is_floating:
-            said[f"{where} ({_class_name(part)})"] = own
-    if len(set(said.values())) > 1:
-        listed = ", ".join(f"{where}: {own.name}" for where, own in said.items())
+            found[f"{where} ({_class_name(part)})"] = own
+    if len(set(found.values())) > 1:
+        listed = ", ".join(f"{where}: {own.name}" for where, own in found.items())
         raise ValueError(
             f"All parts of a flow must have one dtype. Received {listed}. Remedy: give "
             "TFP's parameters as arrays of that dtype, such as np.float64(2.0)."
         )
-    result = next(iter(said.values()), tf.as_dtype(keras.config.floatx()))
+    result = next(iter(found.values()), tf.as_dtype(keras.config.floatx()))
     if result not in (tf.float32, tf.float64):
         raise ValueError(
             f"`dtype` must be float32 or float64. Received: {result.name}."
@@ -101,34 +98,34 @@ def infer_event_size(
     """Returns the width of a flow's points.
 
     Raises:
-      ValueError: its parts disagree, or none of them tells.
+      ValueError: its parts disagree, or no part has a width of its own.
     """
-    said = {}
+    found = {}
     if event_size is not None:
-        said["`event_size`"] = checks.positive_size(event_size, "event_size")
+        found["`event_size`"] = checks.positive_size(event_size, "event_size")
     if base is not None:
         shape = [*base.batch_shape, *base.event_shape]
         if len(shape) == 1:
-            said[f"base ({_class_name(base)})"] = shape[0]
+            found[f"base ({_class_name(base)})"] = shape[0]
     sizes = {
         f"bijector {i} ({_class_name(bijector)})": _size_of(bijector)
         for i, bijector in enumerate(bijectors)
     }
     wide = {where: size for where, size in sizes.items() if (size or 0) > 1}
-    said |= wide
-    if not said:  # parameters of width 1 fit every width: they tell only if alone
-        said = {where: size for where, size in sizes.items() if size == 1}
-    if not said:
+    found |= wide
+    if not found:  # parameters of width 1 fit every width, and count where alone
+        found = {where: size for where, size in sizes.items() if size == 1}
+    if not found:
         raise ValueError(
             "`event_size` is needed: neither the base nor a bijector tells the width "
             "of the points. Remedy: Flow(bijectors, event_size=2)."
         )
-    if len(set(said.values())) > 1:
-        listed = ", ".join(f"{where}: {size}" for where, size in said.items())
+    if len(set(found.values())) > 1:
+        listed = ", ".join(f"{where}: {size}" for where, size in found.items())
         raise ValueError(
             f"The parts of a flow must have one event size. Received {listed}."
         )
-    return next(iter(said.values()))
+    return next(iter(found.values()))
 
 
 def _size_of(bijector: tfb.Bijector) -> int | None:
@@ -161,7 +158,7 @@ def _size_of_parameters(bijector: tfb.Bijector) -> int | None:
             if isinstance(kind.event_ndims, int) and kind.event_ndims >= 1 and shape:
                 return shape[-1]
     except (NotImplementedError, TypeError, ValueError, AttributeError):
-        pass  # a user's bijector need not tell its parameters' shapes
+        pass  # a user's bijector need not describe its parameters
     return None
 
 
@@ -201,7 +198,7 @@ def stage_names(
     """Returns a name for the base and each bijector: the user's own, else its class.
 
     Different bijectors of one name are numbered in the order of the list, so that
-    each can be told from the others after a shuffle.
+    they can be distinguished after a shuffle.
     """
     distinct = {id(bijector): name_of(bijector) for bijector in bijectors}
     repeated = {name for name, n in Counter(distinct.values()).items() if n > 1}
@@ -211,7 +208,7 @@ def stage_names(
             numbers[name] += 1
             distinct[key] = f"{name} {numbers[name]}"
     if _class_name(base) in ("Sample", "Independent"):
-        base = base.distribution  # what it says of each coordinate
+        base = base.distribution  # that of each coordinate
     return (_class_name(base), *(distinct[id(bijector)] for bijector in bijectors))
 
 
@@ -226,10 +223,10 @@ def check_trainable(weights: Sequence[keras.Variable], names: Sequence[str]) -> 
 
 
 def name_of(bijector: tfb.Bijector) -> str:
-    """Returns the user's own name of a bijector, else that of its class."""
+    """Returns the name that the user gave to a bijector, else that of its class."""
     class_name = _class_name(bijector)
     given = (bijector.parameters or {}).get("name")
-    is_wrapper = class_name in ("Chain", "Invert")  # these put names together
+    is_wrapper = class_name in ("Chain", "Invert")  # their names are made of others
     if given and not is_wrapper and given.replace("_", "") != class_name.lower():
         return given
     if class_name == "Invert":

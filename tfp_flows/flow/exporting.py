@@ -21,7 +21,8 @@ def export_flow(flow: keras.Model, path: Path, **kwargs: Any) -> None:
         )
     with beside(path) as temporary:
         archive = keras.export.ExportArchive()
-        weights = tf.Module()  # the model itself would bring TFP's objects along
+        # Tracking the model itself would write TFP's objects as well.
+        weights = tf.Module()
         weights.all = [variable.value for variable in flow.variables]
         archive.track(weights)
         for name, (function, signature) in _endpoints(flow).items():

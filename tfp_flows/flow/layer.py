@@ -16,15 +16,15 @@ __all__ = ["LogProb"]
 class LogProb(keras.layers.Layer):
     """The log-density of a flow as a Keras layer, `(n,)` in nats.
 
-    For points x and, where the flow is conditional, what a network makes of other
-    inputs::
+    For points x and, where the flow is conditional, a context that a network computes
+    from other inputs::
 
         LogProb(flow)([x, context]) = log p(x | context)
 
-    Its gradient reaches the flow, the network that made the context, and x. A model
-    with this output is fitted by `NegativeLogLikelihood`, which reads no target:
-    give `fit` the points themselves as `y`, since Keras drops `sample_weight` where
-    there is none.
+    Its gradient reaches the flow, the network that computes the context, and x. A model
+    with this output is fitted by `NegativeLogLikelihood`, which reads no target. Give
+    `fit` the points themselves as `y`, since Keras drops `sample_weight` of data
+    without targets.
 
     Args:
       flow: a Flow, whose weights become the layer's. Several layers may share one.
@@ -74,16 +74,16 @@ class LogProb(keras.layers.Layer):
                 )
             inputs = dict(zip(("x", "context"), inputs, strict=False))
         if training:
-            self._warn_of_unseen_data()
+            self._warn_of_missing_start()
         return self.flow(inputs, training=training)
 
-    def _warn_of_unseen_data(self) -> None:
-        with tf.init_scope():  # out of the graph, where variables have values
-            waits = needs_adaptation((self.flow.base, *self.flow.bijectors))
-        if waits:
+    def _warn_of_missing_start(self) -> None:
+        with tf.init_scope():  # outside of the graph, variables have values
+            is_missing = needs_adaptation((self.flow.base, *self.flow.bijectors))
+        if is_missing:
             warnings.warn(
                 "Some parts of the flow start from data, and only a flow's own `fit` "
-                "shows them any. Remedy: before `model.fit`, call `flow.adapt(x)`, or "
+                "gives them any. Remedy: before `model.fit`, call `flow.adapt(x)`, or "
                 '`flow.adapt({"x": x, "context": c})` of a conditional flow.',
                 stacklevel=2,
             )
@@ -91,7 +91,7 @@ class LogProb(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments; the flow as its own configuration."""
         flow = keras.saving.serialize_keras_object(self.flow)
-        # By this Keras knows a flow in several layers for one, when it loads them.
+        # Keras loads layers whose flows have the same id as layers of one flow.
         flow["shared_object_id"] = id(self.flow)
         return {
             "flow": flow,

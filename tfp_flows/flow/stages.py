@@ -42,7 +42,7 @@ def walk(
     steps = [(z, log_prob, tf.zeros_like(log_prob))]
     for bijector in bijectors:
         log_det = bijector.forward_log_det_jacobian(z, event_ndims=1)
-        log_det += tf.zeros_like(log_prob)  # TFP's constant ones are scalars
+        log_det += tf.zeros_like(log_prob)  # constant log-dets of TFP are scalars
         z, log_prob = bijector.forward(z), log_prob - log_det
         steps.append((z, log_prob, log_det))
     return steps

@@ -20,7 +20,7 @@ tfd = tfp.distributions
 
 
 class Adoption:
-    """Gives each `tf.Variable` of a model one Keras variable, on the same storage."""
+    """Makes one Keras variable of each `tf.Variable`, on the same storage."""
 
     def __init__(self) -> None:
         self._by_id: dict[int, keras.Variable] = {}
@@ -36,8 +36,8 @@ class TFPLayer(keras.layers.Layer):
     """Makes the weights of one bijector or distribution visible to Keras.
 
     Keras layers inside the object become sublayers, so that their `trainable`,
-    regularizers, dropout and seeds count. Every other `tf.Variable` that the object
-    reads is adopted: the Keras variable is the same storage, not a copy.
+    regularizers, dropout and seeds take effect. Every other `tf.Variable` that the
+    object reads is adopted: the Keras variable shares its storage.
 
     Args:
       tfp_object: the bijector or distribution.
@@ -67,8 +67,8 @@ class TFPLayer(keras.layers.Layer):
             tf.TensorSpec([None, size], self.compute_dtype)
             for size in (input_shape[-1], self._context_size)
         )
-        # The trace creates lazy weights, and names every variable that is read,
-        # also those that hide in closures.
+        # The trace creates lazy weights, and finds every variable that is read, also
+        # in closures.
         apply = tf.function(self._apply, autograph=False)
         with among_points_of(points.shape[-1]):
             if isinstance(self.tfp_object, Bijector):
