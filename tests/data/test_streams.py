@@ -318,9 +318,9 @@ def test_a_dataset_must_hold_finite_points():
 
 def test_what_is_wrong_with_a_file_is_said(tmp_path, small_pools):
     def refused(name, error=ValueError, width=2):
-        with pytest.raises(error) as told:
+        with pytest.raises(error) as raised:
             Stream(tmp_path / name, {"x": width})
-        return str(told.value)
+        return str(raised.value)
 
     assert "nowhere" in refused("nowhere", FileNotFoundError)
     (tmp_path / "x.txt").touch()
@@ -359,9 +359,9 @@ def test_what_is_wrong_with_a_line_is_said(tmp_path, small_pools):
         "nan,1": "row 151 has missing, NaN",
     }.items():
         path.write_text("\n".join([*lines[:151], line, *lines[151:]]))
-        with pytest.raises(ValueError) as told:
+        with pytest.raises(ValueError) as raised:
             Stream(path)
-        assert f"x.csv: {expected}" in str(told.value)
+        assert f"x.csv: {expected}" in str(raised.value)
 
 
 def test_headers_agree(tmp_path):
@@ -466,14 +466,14 @@ def test_what_is_large_is_streamed_by_itself(tmp_path, monkeypatch, trained_on, 
     path, out = tmp_path / "x.csv", tmp_path / "out"
     write_csv(path, points(100))
     words = ("score", out / "model.keras", path)
-    told = []
+    messages = []
     for share in (1.0, 1e-9):
         monkeypatch.setattr(tables, "_SHARE", share)
         assert run("fit", path, "--out", out, *TINY) == 0
         assert run(*words, "--out", tmp_path / f"{share}.npy") == 0
-        told.append(capsys.readouterr().err)
+        messages.append(capsys.readouterr().err)
     assert [type(train) for train in trained_on] == [np.ndarray, Stream]
-    assert told[0] == told[1] != ""
+    assert messages[0] == messages[1] != ""
     scores = [np.load(tmp_path / f"{share}.npy") for share in (1.0, 1e-9)]
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)
 

@@ -167,7 +167,7 @@ class TestComposition:
             ),
         ],
     )
-    def test_contradictions_are_told(self, make, kind, message):
+    def test_contradictions_raise(self, make, kind, message):
         with pytest.raises(kind, match=message):
             make()
 

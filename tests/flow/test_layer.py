@@ -210,7 +210,7 @@ class TestFit:
         loss = model.fit(FEATURES, FEATURES, epochs=3, verbose=0).history["loss"]
         assert loss[-1] < loss[0]
 
-    def test_parts_that_wait_for_data_are_told(self):
+    def test_parts_that_wait_for_data_are_warned_of(self):
         flow = tfpf.Flow([tfpf.bijectors.ActNorm()], event_size=2)
         x = keras.Input([2])
         model = keras.Model(x, tfpf.LogProb(flow)(x))

@@ -324,7 +324,7 @@ class TestForeign:
         np.testing.assert_array_equal(loaded.log_prob(x), flow.log_prob(x))
         assert flow.reordered([0]).count_params() == flow.count_params()
 
-    def test_an_object_that_hides_its_arguments_is_told(self, tmp_path):
+    def test_an_object_that_hides_its_arguments_raises(self, tmp_path):
         class Secretive(UsersShift):
             def __init__(self, by):
                 super().__init__(by)

@@ -121,9 +121,9 @@ def test_a_fit_that_has_stopped_early_stays_stopped(tmp_path):
 def test_control_c_leaves_the_best(tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path, callbacks=[Cut(4, KeyboardInterrupt)])
-    told = capsys.readouterr().err
-    assert str(tmp_path / "best.keras") in told
-    assert "goes on from epoch 5" in told
+    message = capsys.readouterr().err
+    assert str(tmp_path / "best.keras") in message
+    assert "goes on from epoch 5" in message
     best = keras.models.load_model(tmp_path / "best.keras")
     losses = fit(tmp_path, callbacks=[])[1].history["val_loss"][:4]
     loss = best.evaluate(points()[240:], verbose=0)
@@ -178,9 +178,9 @@ def test_a_full_disk_leaves_the_last_good_file(tmp_path, monkeypatch, whole):
         savez(file, **arrays)
 
     monkeypatch.setattr(checkpoint.np, "savez", full)
-    with pytest.warns(RuntimeWarning, match="No space left.*that of epoch 2") as told:
+    with pytest.warns(RuntimeWarning, match="No space left.*that of epoch 2") as caught:
         flow, _ = fit(tmp_path)
-    assert len(told) == 1
+    assert len(caught) == 1
     assert_same(flow, whole[0])
     monkeypatch.undo()
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.npz"]

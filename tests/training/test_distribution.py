@@ -223,7 +223,7 @@ class Workers:
         """Waits for something to be true of both exit codes."""
         end = time.monotonic() + SECONDS
         while not done([process.poll() for process in self.processes]):
-            assert time.monotonic() < end, f"not after {SECONDS} s: {self.told()}"
+            assert time.monotonic() < end, f"not after {SECONDS} s: {self.last_lines()}"
             time.sleep(0.2)
 
     def wait(self, event=bool):
@@ -235,11 +235,11 @@ class Workers:
             self.until(lambda codes: None not in codes or event())
             if event() or not any(process.poll() for process in self.processes):
                 return
-            assert "heartbeat timeout" in self.told(), self.told()
+            assert "heartbeat timeout" in self.last_lines(), self.last_lines()
             self.processes = [self.start(i) for i in range(2)]
-        raise AssertionError(self.told())
+        raise AssertionError(self.last_lines())
 
-    def told(self):
+    def last_lines(self):
         return "\n".join(
             (self.folder / f"log{i}").read_text()[-5000:] for i in range(2)
         )
@@ -376,8 +376,8 @@ def test_a_step_of_the_users_own_is_added_up_too():
 
 def test_multiworker_needs_its_configuration(tmp_path, monkeypatch, capsys):
     words = ["fit", "two_moons", "--strategy", "multiworker", "--out", str(tmp_path)]
-    for told in ("", "{", "[]", '{"cluster": {"worker": ["a:1"]}}'):
-        monkeypatch.setenv("TF_CONFIG", told)
+    for content in ("", "{", "[]", '{"cluster": {"worker": ["a:1"]}}'):
+        monkeypatch.setenv("TF_CONFIG", content)
         assert main(words) == 2
         error = capsys.readouterr().err
         assert "needs TF_CONFIG" in error and error.count("\n") == 1

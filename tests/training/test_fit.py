@@ -6,8 +6,6 @@ import pytest
 import tensorflow as tf
 
 import tfp_flows as tfpf
-from tfp_flows.data.batches import as_dataset
-from tfp_flows.data.row_order import RowOrder
 from tfp_flows.training import plan
 
 
@@ -30,34 +28,6 @@ def weights_after(optimizer, **options):
 # Batches
 
 
-def test_an_epoch_reads_every_row_once():
-    rows = np.arange(10, dtype=np.float64)[:, np.newaxis]
-    order = RowOrder(10, seed=1)
-    dataset = as_dataset(rows, 4, order)
-    assert int(dataset.cardinality()) == 3
-    assert dataset.element_spec == tf.TensorSpec([None, 1], tf.float64)
-    epochs = []
-    for epoch in (0, 1, 0):
-        order.on_epoch_begin(epoch)
-        batches = list(dataset.as_numpy_iterator())
-        assert [len(batch) for batch in batches] == [4, 4, 2]
-        epochs.append(np.concatenate(batches)[:, 0])
-        assert sorted(epochs[-1]) == list(range(10))
-    assert list(epochs[0]) == list(epochs[2]) != list(epochs[1])
-    order.shuffle = False
-    np.testing.assert_array_equal(np.concatenate(list(dataset)), rows)
-
-
-def test_rows_stay_together():
-    x, c = np.arange(7.0), np.arange(7.0) ** 2
-    order = RowOrder(7, seed=0)
-    for parts in as_dataset({"x": x, "context": c}, 3, order).as_numpy_iterator():
-        np.testing.assert_array_equal(parts["x"] ** 2, parts["context"])
-    unordered = as_dataset((x, c), 3)
-    assert int(unordered.cardinality()) == 3
-    np.testing.assert_array_equal(np.concatenate([b[0] for b in unordered]), x)
-
-
 def test_the_seed_of_keras_orders_the_rows():
     once, again = weights_after("adam"), weights_after("adam")
     for one, other in zip(once, again, strict=True):
@@ -69,12 +39,6 @@ def test_the_seed_of_keras_orders_the_rows():
     assert not np.array_equal(model.get_weights()[0], once[0])
 
 
-def test_float64_is_not_rounded():
-    x = 1.0 + 1e-12 * np.arange(4.0)[:, np.newaxis]
-    (batch,) = as_dataset(x, 4)
-    np.testing.assert_array_equal(batch, x)
-
-
 @pytest.mark.parametrize("rows", [400, 380, 129])  # even, with a rest, an odd one
 def test_parts_of_batches_are_the_whole(monkeypatch, rows):
     losses, weights = [], []
@@ -84,8 +48,8 @@ def test_parts_of_batches_are_the_whole(monkeypatch, rows):
         model.compile(keras.optimizers.Adam(0.01))
         keras.utils.set_random_seed(0)
         x, w = points(rows), np.linspace(0.5, 1.5, rows)
-        told = model.fit(x, batch_size=130, sample_weight=w, epochs=3, verbose=0)
-        losses.append(told.history["loss"])
+        history = model.fit(x, batch_size=130, sample_weight=w, epochs=3, verbose=0)
+        losses.append(history.history["loss"])
         weights.append(model.get_weights())
         assert model._trainer.plan.parts == parts
     assert losses[0][0] > losses[0][-1] + 0.01
@@ -172,10 +136,10 @@ def test_a_callback_sees_each_batch():
     model, batches = flow(), Batches()
     model.compile("adam")
     seen = []
-    told = keras.callbacks.LambdaCallback(
+    watching = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: seen.append(batch)
     )
-    for callback in (batches, told):
+    for callback in (batches, watching):
         model.fit(points(), batch_size=40, callbacks=callback, verbose=0)
         assert model.steps_per_execution == 1
     assert batches.seen == 10
@@ -260,8 +224,8 @@ def test_other_reductions_see_whole_batches(monkeypatch, reduction):
         model.compile("adam", loss=tfpf.NegativeLogLikelihood(reduction=reduction))
         keras.utils.set_random_seed(0)
         w = np.linspace(0.1, 1, 100)
-        told = model.fit(points(100), sample_weight=w, batch_size=30, verbose=0)
-        losses.append(told.history["loss"][0])
+        history = model.fit(points(100), sample_weight=w, batch_size=30, verbose=0)
+        losses.append(history.history["loss"][0])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 

@@ -31,9 +31,9 @@ def fitted(model, x, optimizer=None, **options):
 
 def test_a_row_is_named_and_its_steps_are_left_out():
     model = positive_flow()
-    with pytest.warns(RuntimeWarning) as told:
+    with pytest.warns(RuntimeWarning) as caught:
         history = fitted(model, rows(bad=[37]))
-    (message,) = [str(warning.message) for warning in told]  # once
+    (message,) = [str(warning.message) for warning in caught]  # once
     assert message.startswith("Row 37, [")
     assert "coordinate 1 is nan before Exp" in message
     assert int(model.optimizer.iterations) == 3 * 9
@@ -97,12 +97,12 @@ def test_training_gives_up_with_the_best_weights(rate):
     start = model.get_weights()
     with (
         pytest.warns(RuntimeWarning, match="The step was not taken"),
-        pytest.raises(FloatingPointError, match="halved 3 times") as told,
+        pytest.raises(FloatingPointError, match="halved 3 times") as raised,
     ):
         fitted(
             model, x, keras.optimizers.Adam(rate), shuffle=False, epochs=9, batch_size=5
         )
-    assert "Remedy" in str(told.value)
+    assert "Remedy" in str(raised.value)
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     for one, other in zip(start, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)  # no epoch has ended well

@@ -34,10 +34,10 @@ __all__ = ["Trainer", "check_compiled", "one_step_per_call"]
 class Trainer:
     """Fits a model whose output is log_prob, by steps of its own within Keras's `fit`.
 
-    `fit` makes a plan and calls Keras's `fit`, which calls `make_train_function` once
-    and what that has made at each call of the compiled function. Rows in memory are
-    gathered there, many steps a call. Of a dataset Keras's own function reads the
-    batches, and calls the model's `train_step`, which is `step` here.
+    `fit` makes a plan and calls Keras's `fit`, which runs epochs and callbacks. For the
+    steps, Keras calls the function that `make_train_function` has made. For rows in
+    memory this gathers the batches by itself, and takes many steps in one call. For
+    datasets it is Keras's own, which calls the model's `train_step`. Both use `step`.
 
     Args:
       model: its weights exist.
@@ -72,8 +72,10 @@ class Trainer:
             )
         self.gradients = Gradients(model, jit_compile=bool(settings.jit_compile))
         self.plan: Plan | None = None
-        self._rows: RowsInMemory | None = None  # of the fit that runs
-        self._steps: tuple[Any, Callable] | None = None  # compiled, and of what
+        # The rows of the fit that runs, where they are in memory.
+        self._rows: RowsInMemory | None = None
+        # The compiled function for rows in memory, after the `kind` of rows it is for.
+        self._steps: tuple[Any, Callable] | None = None
 
     def compile(
         self,
