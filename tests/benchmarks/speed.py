@@ -121,14 +121,14 @@ def page(results: list[dict], first: tuple[float, float]) -> str:
     tables = "\n".join(table(CASES[r["case"]], r["rates"]) for r in results)
     return f"""# How fast
 
-The rates are medians over rounds in which the libraries take turns, and × is the ratio to
-the fastest of zuko, normflows and flowjax in the same rounds. `ours` is
-`flow.compile("adam")` and `flow.fit(x, batch_size=...)` with nothing else set. Its times
-include feeding the data, shuffling and the history, and XLA computes all but the last of
-the points that it scores and draws. `keras` is the same flow, trained by Keras's plain
-`fit`. `products` computes the matrix products of a step and nothing else, so no flow with
-these networks can train faster. The peers' rates do not depend on the number of points,
-which they take in chunks of 65,536.
+The rates are medians over rounds in which the libraries take turns, and × is the
+ratio to the fastest of zuko, normflows and flowjax in the same rounds. `ours` is
+`flow.compile("adam")` and `flow.fit(x, batch_size=...)` with nothing else set. Its
+times include feeding the data, shuffling and the history, and XLA computes all but
+the last of the points that it scores and draws. `keras` is the same flow, trained by
+Keras's plain `fit`. `products` computes the matrix products of a step and nothing
+else, so no flow with these networks can train faster. The peers' rates do not depend
+on the number of points, which they take in chunks of 65,536.
 
 {tables}
 ## What each device brings
@@ -144,8 +144,8 @@ which they take in chunks of 65,536.
 ## The first steps
 
 A RealNVP of the first table is made, compiled and fitted. Its first epoch starts
-{first[0]:.1f} s after the imports, and the first call, which takes a tenth of a second's
-steps, ends after {first[1]:.1f} s. These are medians over fresh processes.
+{first[0]:.1f} s after the imports, and the first call, which takes a tenth of a
+second's steps, ends after {first[1]:.1f} s. These are medians over fresh processes.
 
 {_harness.made_by(__file__)}
 """
