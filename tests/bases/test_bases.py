@@ -37,7 +37,7 @@ def test_normal_tails_are_those_of_tfp():
 
 def test_student_tails_are_those_of_scipy():
     mixture, x = some("student"), points()
-    freedom = np.exp(mixture._numbers.variables_by_name["log_freedom"].numpy())
+    freedom = np.exp(mixture._learned.variables_by_name["log_freedom"].numpy())
     parts = [
         w * stats.multivariate_t(mean, cov, nu).pdf(x)
         for w, mean, cov, nu in zip(
@@ -81,7 +81,7 @@ def test_heavy_tails_are_seen_at_the_start():
     for x in (rng.standard_t(2.5, (4000, 1)), rng.normal(size=(4000, 1))):
         mixture = Mixture(1, tails="student")
         mixture.adapt(x)
-        found.append(np.exp(mixture._numbers.variables_by_name["log_freedom"])[0])
+        found.append(np.exp(mixture._learned.variables_by_name["log_freedom"])[0])
     assert found[0] < 9 and found[1] > 60
 
 

@@ -24,14 +24,14 @@ tfd = tfp.distributions
 
 TAILS = ("normal", "student")
 
-# Degrees of freedom tried at the start, when there is data: from heavy to normal.
+# Degrees of freedom that a start from data tries, from heavy tails to normal ones.
 _FREEDOMS = (2.0, 4.0, 8.0, 16.0, 64.0, 256.0)
-_LOOKED_AT = 4096  # points they are compared on
+_COMPARED_ON = 4096  # points, at most
 
-_NO_WEIGHT = -1e4  # as a logit
+_NO_WEIGHT = -1e4  # a logit whose weight is zero
 
-# The least variance of a component in a fit to data, as a share of the data's.
-_LEAST_VARIANCE = 1e-6
+# Lower bound on the variances of a fit to data, as a share of the data's variance.
+_MIN_VARIANCE = 1e-6
 
 
 @register
@@ -45,7 +45,7 @@ class Mixture(FlowPart, tfd.Distribution):
         φ_k = c(ν_k, d) · (1 + q_k / ν_k)^{-(ν_k + d) / 2}             Student's t
 
     so that (U_k U_kᵀ)⁻¹ is the covariance of a normal component. Student's tails, with
-    ν_k degrees of freedom learned too, make those of a flow as heavy as the data's:
+    ν_k degrees of freedom learned too, give the flow tails as heavy as the data's:
     the bijectors leave points far out as they are.
 
     `adapt`, or the first `fit` of a Flow on it, starts it from scikit-learn's
@@ -56,7 +56,7 @@ class Mixture(FlowPart, tfd.Distribution):
       event_size: d, the width of the points.
       components: K.
       tails: "normal" or "student".
-      context_size: width of a context that all numbers depend on; 0 for none.
+      context_size: width of a context that all parameters depend on; 0 for none.
       hidden: widths of the hidden layers of the context's network.
       activation: of those layers.
       seed: of the start: the draws of the centers and of the network's weights.
@@ -119,8 +119,8 @@ class Mixture(FlowPart, tfd.Distribution):
         )
         d, k = event_size, components
         centers = np.random.default_rng(seed).normal(size=(k, d))
-        # What is learned is relative to a start that stays: in units of each
-        # component, so that a step means the same to narrow ones and to wide ones.
+        # The parameters are relative to a fixed start, in units of each component, so
+        # that a step means the same for narrow and for wide components.
         self._anchors = tf.Variable(
             tf.cast(centers if k > 1 else np.zeros((k, d)), dtype),
             trainable=False,
@@ -137,7 +137,7 @@ class Mixture(FlowPart, tfd.Distribution):
         }
         if tails == "student":
             initial["log_freedom"] = np.full(k, math.log(16.0))
-        self._numbers = Parameters(
+        self._learned = Parameters(
             initial,
             context_size=context_size,
             hidden=hidden,
@@ -202,7 +202,7 @@ class Mixture(FlowPart, tfd.Distribution):
 
     @property
     def needs_adaptation(self) -> bool:
-        """Whether it has not been fitted to data yet; never with a context."""
+        """Whether it waits to be fitted to data; never with a context."""
         return not self.context_size and bool(tf.convert_to_tensor(self._waits) > 0)
 
     def adapt(self, z: Any) -> None:
@@ -216,7 +216,7 @@ class Mixture(FlowPart, tfd.Distribution):
             return
         z = np.asarray(z, np.float64)
         k = max(1, min(self.parameters["components"], len(z) // 2))
-        least = _LEAST_VARIANCE * max(z.var(axis=0).max(), np.finfo(np.float32).tiny)
+        least = _MIN_VARIANCE * max(z.var(axis=0).max(), np.finfo(np.float32).tiny)
         fitted = GaussianMixture(
             k, reg_covar=least, random_state=self.parameters["seed"]
         ).fit(z)
@@ -232,14 +232,14 @@ class Mixture(FlowPart, tfd.Distribution):
         *,
         points: np.ndarray | None = None,
     ) -> None:
-        """Sets all numbers from a Gaussian mixture of at most K components.
+        """Sets all parameters from a Gaussian mixture of at most K components.
 
         Args:
           weights: `(k,)`, positive.
           means: `(k, event_size)`.
           precisions_cholesky: `(k, event_size, event_size)`, the U_k, as
             `sklearn.mixture.GaussianMixture` has them.
-          points: `(n, event_size)`; choose the degrees of freedom to start from.
+          points: `(n, event_size)`, by which the first degrees of freedom are chosen.
         """
         d, k = self.parameters["event_size"], self.parameters["components"]
         spare = k - len(weights)
@@ -247,15 +247,15 @@ class Mixture(FlowPart, tfd.Distribution):
         self._anchors.assign(np.append(means, np.zeros((spare, d)), 0))
         self._units.assign(np.append(precisions_cholesky, eyes, 0))
         for name in ("shifts", "log_diagonal", "upper"):
-            variable = self._numbers.variables_by_name[name]
+            variable = self._learned.variables_by_name[name]
             variable.assign(tf.zeros_like(variable))
         # Spare components have no weight, and so no gradient.
         logits = np.append(np.log(weights), np.full(spare, _NO_WEIGHT))
-        self._numbers.variables_by_name["logits"].assign(logits)
+        self._learned.variables_by_name["logits"].assign(logits)
         self._waits.assign(0.0)
-        freedom = self._numbers.variables_by_name.get("log_freedom")
+        freedom = self._learned.variables_by_name.get("log_freedom")
         if freedom is not None and points is not None:
-            some = tf.constant(points[:_LOOKED_AT], self.dtype)
+            some = tf.constant(points[:_COMPARED_ON], self.dtype)
             found = {}
             for nu in _FREEDOMS:
                 freedom.assign(tf.fill([k], tf.cast(math.log(nu), self.dtype)))
@@ -264,52 +264,52 @@ class Mixture(FlowPart, tfd.Distribution):
             freedom.assign(tf.fill([k], tf.cast(best, self.dtype)))
 
     def cut(self, components: int) -> Self:
-        """Returns a mixture of the first components alone, with weights of its own."""
+        """Returns a mixture of only the first components, with its own weights."""
         given = {**self.parameters, "components": components}
         mine = type(self)(**given)
-        for name, variable in self._numbers.variables_by_name.items():
-            mine._numbers.variables_by_name[name].assign(variable[:components])
+        for name, variable in self._learned.variables_by_name.items():
+            mine._learned.variables_by_name[name].assign(variable[:components])
         mine._anchors.assign(self._anchors[:components])
         mine._units.assign(self._units[:components])
         mine._waits.assign(self._waits)
         return mine
 
-    # Numbers
+    # Parameters of the components
 
     @property
     def means(self) -> tf.Tensor:
         """Centers μ of the components, `(..., K, event_size)`."""
-        numbers = self._numbers(self._context)
-        inverses = self._inverses(numbers)
+        learned = self._learned(self._context)
+        inverses = self._inverses(learned)
         return self._anchors + tf.einsum(
-            "...kd,...kde->...ke", numbers["shifts"], inverses
+            "...kd,...kde->...ke", learned["shifts"], inverses
         )
 
     @property
     def weights(self) -> tf.Tensor:
         """Weights w of the components, `(..., K)`."""
-        return tf.nn.softmax(self._numbers(self._context)["logits"])
+        return tf.nn.softmax(self._learned(self._context)["logits"])
 
     @property
     def covariances(self) -> tf.Tensor:
         """Matrices (U Uᵀ)⁻¹ of the components, `(..., K, event_size, event_size)`."""
-        inverse = self._inverses(self._numbers(self._context))
+        inverse = self._inverses(self._learned(self._context))
         return tf.linalg.matmul(inverse, inverse, transpose_a=True)
 
-    def _matrices(self, numbers: dict[str, tf.Tensor]) -> tf.Tensor:
+    def _matrices(self, learned: dict[str, tf.Tensor]) -> tf.Tensor:
         """Returns the U, `(..., K, d, d)`."""
-        upper = numbers["upper"]
+        upper = learned["upper"]
         shears = tf.eye(self.parameters["event_size"], dtype=self.dtype)
         if upper.shape[-1]:
-            # A triangle with its diagonal, moved up by a row.
+            # A triangle with its diagonal, shifted up by a row.
             triangle = tfp.math.fill_triangular(upper, upper=True)
             edges = [[0, 0]] * (upper.shape.rank - 1) + [[0, 1], [1, 0]]
             shears += tf.pad(triangle, edges)
-        relative = shears * tf.exp(numbers["log_diagonal"])[..., tf.newaxis, :]
+        relative = shears * tf.exp(learned["log_diagonal"])[..., tf.newaxis, :]
         return tf.linalg.matmul(self._units, relative)
 
-    def _inverses(self, numbers: dict[str, tf.Tensor]) -> tf.Tensor:
-        u = self._matrices(numbers)
+    def _inverses(self, learned: dict[str, tf.Tensor]) -> tf.Tensor:
+        u = self._matrices(learned)
         eye = tf.eye(u.shape[-1], batch_shape=tf.shape(u)[:-2], dtype=self.dtype)
         return tf.linalg.triangular_solve(u, eye, lower=False)
 
@@ -339,32 +339,32 @@ class Mixture(FlowPart, tfd.Distribution):
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         d, k = self.parameters["event_size"], self.parameters["components"]
         if self._context is None:
-            numbers = self._numbers()
-            u = self._matrices(numbers)
+            learned = self._learned()
+            u = self._matrices(learned)
             # One product for all points and components.
             wide = tf.reshape(tf.transpose(u, [1, 0, 2]), [d, k * d])
-            moved = tf.einsum("kd,kde->ke", self._anchors, u) + numbers["shifts"]
-            z = tf.matmul(tf.reshape(x, [-1, d]), wide) - tf.reshape(moved, [-1])
+            shifts = tf.einsum("kd,kde->ke", self._anchors, u) + learned["shifts"]
+            z = tf.matmul(tf.reshape(x, [-1, d]), wide) - tf.reshape(shifts, [-1])
             z = tf.reshape(z, tf.concat([tf.shape(x)[:-1], [k, d]], 0))
         else:
             x = broadcast_rows(x, self._context)
-            numbers = self._numbers(broadcast_rows(self._context, x))
-            u = self._matrices(numbers)
+            learned = self._learned(broadcast_rows(self._context, x))
+            u = self._matrices(learned)
             away = x[..., tf.newaxis, :] - self._anchors
-            z = tf.einsum("...kd,...kde->...ke", away, u) - numbers["shifts"]
-        log_weights = tf.nn.log_softmax(numbers["logits"])
+            z = tf.einsum("...kd,...kde->...ke", away, u) - learned["shifts"]
+        log_weights = tf.nn.log_softmax(learned["logits"])
         log_det = tf.reduce_sum(tf.math.log(tf.linalg.diag_part(u)), -1)
         return tf.reduce_logsumexp(
-            log_weights + log_det + self._log_kernel(z, numbers), -1
+            log_weights + log_det + self._log_kernel(z, learned), -1
         )
 
-    def _log_kernel(self, z: tf.Tensor, numbers: dict[str, tf.Tensor]) -> tf.Tensor:
+    def _log_kernel(self, z: tf.Tensor, learned: dict[str, tf.Tensor]) -> tf.Tensor:
         """Returns log φ of standardized differences, `(..., K)`."""
         d = self.parameters["event_size"]
         q = tf.reduce_sum(z * z, -1)
         if self.parameters["tails"] == "normal":
             return -0.5 * (q + d * math.log(2 * math.pi))
-        nu = tf.exp(numbers["log_freedom"])
+        nu = tf.exp(learned["log_freedom"])
         log_scale = (
             tf.math.lgamma((nu + d) / 2)
             - tf.math.lgamma(nu / 2)
@@ -374,20 +374,20 @@ class Mixture(FlowPart, tfd.Distribution):
 
     def _sample_n(self, n: Any, seed: Any = None) -> tf.Tensor:
         d, k = self.parameters["event_size"], self.parameters["components"]
-        numbers = self._numbers(self._context)
+        learned = self._learned(self._context)
         shape = tf.concat([[n], self._batch_shape_tensor()], 0)
         seeds = tfp.random.split_seed(seed, n=3, salt="Mixture")
         normal = tf.random.stateless_normal(
             tf.concat([shape, [1, d]], 0), seeds[0], dtype=self.dtype
         )
-        chosen = tfd.OneHotCategorical(logits=numbers["logits"], dtype=self.dtype)
+        chosen = tfd.OneHotCategorical(logits=learned["logits"], dtype=self.dtype)
         which = chosen.sample(n, seed=seeds[1])[..., tf.newaxis]  # (n, ..., K, 1)
         if self.parameters["tails"] == "student":
-            nu = tf.reduce_sum(tf.exp(numbers["log_freedom"]) * which[..., 0], -1)
+            nu = tf.reduce_sum(tf.exp(learned["log_freedom"]) * which[..., 0], -1)
             chi2 = tfd.Chi2(nu).sample(seed=seeds[2])
             normal *= tf.sqrt(nu / chi2)[..., tf.newaxis, tf.newaxis]
-        # Rows of every component; the chosen one is kept.
-        inverses = self._inverses(numbers)
-        every = tf.einsum("...kd,...kde->...ke", normal + numbers["shifts"], inverses)
+        # A draw from every component; the chosen one is kept.
+        inverses = self._inverses(learned)
+        every = tf.einsum("...kd,...kde->...ke", normal + learned["shifts"], inverses)
         every = tf.ensure_shape(every + self._anchors, [*every.shape[:-2], k, d])
         return tf.reduce_sum(every * which, -2)

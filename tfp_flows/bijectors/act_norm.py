@@ -17,16 +17,16 @@ __all__ = ["ActNorm"]
 
 @register
 class ActNorm(Normalizer):
-    """Scales and shifts each coordinate by learned numbers that start from data.
+    """Scales and shifts each coordinate by learned parameters that start from data.
 
     Forward, base to data, elementwise::
 
         y = x · exp(s) + t
         log|det ∂y/∂x| = Σ s
 
-    It begins as the identity. `adapt`, which `Flow.fit` calls, starts s and t where
-    the inverse takes the data that reach it to mean 0 and standard deviation 1; from
-    there they are trained. That they have started is saved with the weights.
+    It begins as the identity. `adapt`, which `Flow.fit` calls, sets s and t so that
+    the inverse maps the data to mean 0 and standard deviation 1; from there they are
+    trained. A saved ActNorm does not start from data again.
 
     Args:
       hidden: widths of the hidden layers of the network that maps a context to what

@@ -29,7 +29,7 @@ class AffineCoupling(Coupling):
     Args:
       mask: which coordinates stay: "alternating" (1, 0, 1, 0, …), "halves" (the
         first half stays), or an array of `event_size` zeros and ones.
-      flip: whether to exchange the coordinates that stay with those that move.
+      flip: whether to exchange the coordinates that stay with those that are mapped.
       hidden: widths of the network's hidden layers.
       activation: of the hidden layers, a Keras name or function.
       network: any Keras layer from `(n, number that stay + context_size)` to
@@ -46,7 +46,7 @@ class AffineCoupling(Coupling):
 
     Raises:
       ValueError: a mask that is not binary, not of the points' width, or that leaves
-        no coordinate to stay or to move.
+        no coordinate to stay or to be mapped.
       TypeError: `network` is not a Keras layer.
 
     Example:

@@ -43,10 +43,10 @@ class AutoregressiveSpline(Autoregressive):
         that reach it, at `Flow.adapt` or the first `fit` (it covers 99.9% of them,
         and a tenth more on either side; [-5, 5] before that); or b for [-b, b], or
         (low, high).
-      affine: also scale and shift; not for angles.
-      circular: all coordinates are angles in radians, and -π and π are one point: the
-        splines agree there and are turned by a phase, the box is [-π, π), and the
-        network sees cosines and sines.
+      affine: whether to scale and shift too; not for angles.
+      circular: whether all coordinates are angles in radians, where -π and π are one
+        point: the splines agree there and are turned by a phase, the box is [-π, π),
+        and the network sees cosines and sines.
       hidden: widths of the network's hidden layers; from d - 1 on, or d with a
         context, each coordinate sees all those before it.
       activation: of the hidden layers, a Keras name or function.
@@ -56,8 +56,8 @@ class AutoregressiveSpline(Autoregressive):
         context_size)` for angles, to `(n, d, 3K - 1)`, with `affine` 3K + 1, for
         angles 3K + 1, where the outputs for a coordinate depend on those before it
         alone; in place of `hidden`, `activation`, `residual` and `identity_start`.
-      identity_start: begin with y = x, by zeros in the network's last layer; else it
-        begins at random.
+      identity_start: whether to begin with y = x, by zeros in the network's last
+        layer; otherwise it begins at random.
       seed: of the initial weights; drawn when None.
       context_size: width of a context that the network sees beside the coordinates;
         0 for none.

@@ -35,21 +35,21 @@ __all__ = [
 
 register = keras.saving.register_keras_serializable("tfp_flows")
 
-# TFP's cache tells bijectors apart by these; ids would return after a deletion.
+# TFP's cache distinguishes bijectors by these. An id could be reused after a deletion.
 _TOKENS = itertools.count()
 
-# Weights are created once, also where the first inputs come from several threads.
+# Weights are created once, even if the first inputs come from several threads.
 _BUILDING = threading.RLock()
 
-# Of the points that a Flow traces its stages with.
+# Width of the points that a Flow traces its stages with.
 _KNOWN_WIDTH: ContextVar[int | None] = ContextVar("known_width", default=None)
 
 
 @contextlib.contextmanager
 def among_points_of(width: int) -> Iterator[None]:
-    """Tells bijectors the width of points whose tensors do not know it themselves.
+    """Lets bijectors know the width of points whose tensors have lost it.
 
-    In a graph some of TFP's bijectors lose it, at width 1.
+    In a graph, some of TFP's bijectors lose it at width 1.
     """
     token = _KNOWN_WIDTH.set(width)
     try:
@@ -61,8 +61,8 @@ def among_points_of(width: int) -> Iterator[None]:
 class Bijector(FlowPart, compat.BijectorHooks):
     """Base of our bijectors, which act on vectors: points of shape `(..., d)`.
 
-    A subclass gives the mathematics, with value and log-det at once since they
-    share their work:
+    A subclass gives the mathematics, with value and log-det at once, since these share
+    their work:
 
     - `_build(event_size, dtype)`: checks `event_size` and creates the weights;
     - `_forward_and_log_det(x)`: `(y, log|det ∂y/∂x|)`;
@@ -83,7 +83,7 @@ class Bijector(FlowPart, compat.BijectorHooks):
     Args:
       parameters: the constructor's `locals()`; its arguments in there are the
         configuration.
-      event_ndims: 1 for a bijector of vectors, 0 for one of numbers.
+      event_ndims: 1 for a bijector of vectors, 0 for an elementwise one.
       is_constant_jacobian: whether the Jacobian matrix is the same everywhere, under
         one context.
       dtype: of weights and points; that of the first input when None.
@@ -114,7 +114,9 @@ class Bijector(FlowPart, compat.BijectorHooks):
         )
         self._event_size: int | None = None
         self._context: tf.Tensor | None = None
-        self._unbound: Bijector | None = None  # whose weights a bound one shares
+        self._unbound: Bijector | None = (
+            None  # the bijector whose weights this bound one shares
+        )
         self._token = next(_TOKENS)
 
     @property
@@ -183,7 +185,7 @@ class Bijector(FlowPart, compat.BijectorHooks):
                 return
             event_size = checks.positive_size(event_size, "event_size")
             dtype = tf.as_dtype(self.dtype or dtype or tf.float32)
-            with tf.init_scope():  # out of any graph: weights outlive it
+            with tf.init_scope():  # outside any graph, since weights outlive it
                 self._build(event_size, dtype)
             self._settle_dtype(dtype)
             self._event_size = event_size

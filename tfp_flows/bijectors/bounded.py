@@ -13,7 +13,7 @@ __all__ = ["Bounded"]
 
 @register
 class Bounded(Bijector):
-    """Maps each coordinate into its interval, its half-line, or itself.
+    """Maps each coordinate onto its interval, its half-line, or the line.
 
     Forward, from the real line into (low, high), elementwise, with s the scale::
 
@@ -33,17 +33,17 @@ class Bounded(Bijector):
     0.001, and makes the uniform density the standard normal. Away from its end a
     half-line is logarithmic, so that heavy tails become light.
 
-    Values stay within (low, high) in every dtype: beyond what its numbers tell apart,
-    y stops at the first or last of them inside, while the log-det stays exact. The
-    ends themselves belong to the data: the inverse takes a coordinate on an end for
-    one that lies eps · (high - low), or eps · s, inside (eps is 1.2e-7 in float32,
+    Values stay within (low, high) in every dtype: where rounding would reach an end, y
+    stops at the number next to it, while the log-det stays exact. The ends themselves
+    are valid data: the inverse treats a coordinate on an end like one that lies
+    eps · (high - low), or eps · s, inside (eps is 1.2e-7 in float32,
     2.2e-16 in float64), so that its log-det is finite. Outside it is NaN.
 
     Args:
       low: the lower end, one number or one a coordinate; -inf for none.
       high: the upper end, likewise; inf for none.
-      scale: s > 0, one number or one a coordinate; read for half-lines only, best
-        the median distance of the data from their end.
+      scale: s > 0, one number or one a coordinate. It matters for half-lines only, and
+        should be the median distance of the data from their end.
       dtype: float32 or float64; that of the first input when None.
       name: as in TFP.
 
@@ -72,8 +72,8 @@ class Bounded(Bijector):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        numbers = {"low": low, "high": high, "scale": scale}
-        arrays = {name: np.asarray(part, np.float64) for name, part in numbers.items()}
+        ends = {"low": low, "high": high, "scale": scale}
+        arrays = {name: np.asarray(part, np.float64) for name, part in ends.items()}
         widths = {array.shape for array in arrays.values()} - {(), (1,)}
         if len(widths) > 1 or any(len(width) != 1 for width in widths):
             shapes = ", ".join(f"{name} {part.shape}" for name, part in arrays.items())
@@ -121,14 +121,14 @@ class Bounded(Bijector):
         if len(self._parts) == 1:
             ((_, part),) = self._parts
             return getattr(part, method)(points)
-        moved = [
+        results = [
             getattr(part, method)(tf.gather(points, columns, axis=-1))
             for columns, part in self._parts
         ]
         back = np.argsort(np.concatenate([columns for columns, _ in self._parts]))
         values, slopes = (
             tf.gather(tf.concat(pieces, -1), back, axis=-1)
-            for pieces in zip(*moved, strict=True)
+            for pieces in zip(*results, strict=True)
         )
         return values, slopes
 
@@ -155,9 +155,9 @@ class _Ends(NamedTuple):
 
     low: np.ndarray  # the end, rounded
     high: np.ndarray
-    first: np.ndarray  # the least inside, -inf or the least of all without an end
+    first: np.ndarray  # the smallest number inside; -inf or the minimum without an end
     last: np.ndarray
-    beside_low: np.ndarray  # what the end is taken for
+    beside_low: np.ndarray  # where a coordinate on the end is placed
     beside_high: np.ndarray
 
 
@@ -166,7 +166,7 @@ def _ends(low: np.ndarray, high: np.ndarray, scale: np.ndarray, dtype: Any) -> _
     is_low, is_high = np.isfinite(low), np.isfinite(high)
     both = is_low & is_high
     width = np.where(both, high, 1.0) - np.where(both, low, 0.0)
-    # Nearer to an end, a fraction of the width is zero on many machines.
+    # Nearer to an end, a fraction of the width would be flushed to zero.
     least = 2.0 * float(limits.tiny) * np.maximum(width, 1.0)
     first = np.maximum(_next(low, +1, dtype), low + least)
     last = np.minimum(_next(high, -1, dtype), high - least)
@@ -235,7 +235,7 @@ class _Interval:
 
 
 class _HalfLine:
-    """Distances from the one end: Gaussian near it, logarithmic far from it."""
+    """Distances from one end: Gaussian near it, logarithmic far from it."""
 
     def __init__(
         self, low: np.ndarray, high: np.ndarray, scale: np.ndarray, dtype: Any

@@ -17,8 +17,8 @@ __all__ = ["ContinuousFlow"]
 
 _TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
 _FIRST_STEP = 0.1
-_MOST_STEPS = 1000
-# TFP would make float32 of Python's numbers.
+_MAX_STEPS = 1000
+# TFP would round Python's numbers to float32.
 _TABLEAU = tf.nest.map_structure(np.float64, compat.dormand_prince_tableau)
 
 
@@ -42,8 +42,8 @@ class ContinuousFlow(Bijector):
     drawn anew at each step: an unbiased estimate at the cost of one derivative. Every
     evaluation remains exact. Fixed ε would not do: a field can learn to deceive them.
 
-    Points that the solver cannot bring to the end within 1,000 steps, or to a finite
-    place, are NaN, with all the points beside them.
+    If the solver does not reach the end within 1,000 steps, or if a point becomes
+    infinite, the result is NaN for all points of the batch.
 
     Args:
       hidden: widths of the network's hidden layers.
@@ -54,10 +54,10 @@ class ContinuousFlow(Bijector):
         features to v follows in either case.
       trace: "exact" or "hutchinson".
       tolerance: relative and absolute error of each step, of points and log-det; 1e-5
-        in float32, 1e-10 in float64 when None. Ten times it is a fair guess at the
-        error of the results.
-      identity_start: begin with v = 0, by zeros in that last dense layer; else it
-        begins at random.
+        in float32, 1e-10 in float64 when None. The error of the results is commonly
+        within ten times this.
+      identity_start: whether to begin with v = 0, by zeros in that last dense layer;
+        otherwise it begins at random.
       seed: of the initial weights; drawn when None.
       context_size: width of a context that the network sees beside x and t; 0 for
         none.
@@ -129,22 +129,24 @@ class ContinuousFlow(Bijector):
             trainable=given["trainable"],
         )
         self._signs = _Signs(given["seed"], dtype=dtype.name)
-        # Op by op, the solver would take seconds.
+        # Run eagerly, the solver would take seconds.
         self._compiled_solve = tf.function(self._solve, autograph=False)
         self._compiled_adjoint = tf.function(self._solve_adjoint, autograph=False)
 
     def _forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return self._moved(x, inverse=False)
+        return self._transported(x, inverse=False)
 
     def _inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return self._moved(y, inverse=True)
+        return self._transported(y, inverse=True)
 
-    def _moved(self, x: tf.Tensor, *, inverse: bool) -> tuple[tf.Tensor, tf.Tensor]:
+    def _transported(
+        self, x: tf.Tensor, *, inverse: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         context = self._context_at(x)
         context = x[..., :0] if context is None else context
         rows, context = (tf.reshape(a, [-1, a.shape[-1]]) for a in (x, context))
         finite = tf.reduce_all(tf.math.is_finite(rows), -1)
-        # One bad point would spoil the steps of all.
+        # All points share the solver's steps, which a point that is NaN would stop.
         rows = tf.where(finite[:, tf.newaxis], rows, tf.zeros_like(rows))
         signs = None
         if self.parameters["trace"] == "hutchinson":
@@ -168,8 +170,8 @@ class ContinuousFlow(Bijector):
 
         @tf.custom_gradient
         def solution(*inputs: tf.Tensor) -> tuple[tuple, Callable]:
-            # Hidden from all tapes: one that may be asked for second derivatives
-            # would have TensorFlow trace those of the solver, for minutes.
+            # Gradients are stopped for every outer tape: for a persistent one
+            # TensorFlow would trace second derivatives of the solver for minutes.
             x, *beside = map(tf.stop_gradient, inputs)
             y, log_det = solve(x, beside, signs, inverse)
 
@@ -206,7 +208,7 @@ class ContinuousFlow(Bijector):
         signs: tf.Tensor | None,
         inverse: bool,
     ) -> list[tf.Tensor]:
-        """Returns the gradients by x, context and weights, on the way back from y."""
+        """Returns the gradients by x, context and weights, solving back from y."""
 
         def rate(time: tf.Tensor, state: tuple) -> tuple[tf.Tensor, ...]:
             x, by_x, *_ = state
@@ -226,7 +228,7 @@ class ContinuousFlow(Bijector):
         """Returns the state at time 1 that begins with this one at time 0."""
         dtype = state[0].dtype
         tolerance = self.parameters["tolerance"] or _TOLERANCES[dtype.name]
-        # Smaller errors than those of rounding cannot be had.
+        # Rounding makes smaller errors impossible.
         tolerance = max(tolerance, 10 * np.finfo(dtype.as_numpy_dtype).eps)
         return _Solver(tolerance).end(rate, state)
 
@@ -238,14 +240,14 @@ class ContinuousFlow(Bijector):
         signs: tf.Tensor | None,
         inverse: bool,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns how the points and the log-det change, in either direction."""
+        """Returns the time derivatives of the points and of the log-det."""
         if inverse:
             time = 1 - time
         context, *weights = beside
-        steering = tf.concat([tf.fill([tf.shape(x)[0], 1], time), context], -1)
+        conditions = tf.concat([tf.fill([tf.shape(x)[0], 1], time), context], -1)
 
         def velocity(x: tf.Tensor) -> tf.Tensor:
-            inputs = tf.concat([x, tf.zeros_like(x[..., :1]) + steering], -1)
+            inputs = tf.concat([x, tf.zeros_like(x[..., :1]) + conditions], -1)
             rows = tf.reshape(inputs, [-1, inputs.shape[-1]])
             return tf.reshape(self._velocity(rows, weights), tf.shape(x))
 
@@ -255,7 +257,7 @@ class ContinuousFlow(Bijector):
                 v = velocity(x)
             trace = tf.reduce_sum(signs * tape.gradient(v, x, signs), -1)
         elif self.parameters["network"] is None and len(weights) <= 6:
-            v, trace = self._in_closed_form(tf.concat([x, steering], -1), weights)
+            v, trace = self._in_closed_form(tf.concat([x, conditions], -1), weights)
         else:
             v, jacobian = value_and_jacobian(velocity, x)
             trace = tf.linalg.trace(jacobian)
@@ -324,12 +326,11 @@ class _Signs(keras.layers.Layer):
 
 
 class _Solver(compat.OdeSolver):
-    """TFP's solver from time 0 to 1, whose last step ends there, and which gives up.
+    """TFP's solver from time 0 to 1, with an exact end and a limit on its steps.
 
     TFP itself rounds the coefficients of its steps to float32, so that in float64 no
-    tolerance gives errors below 1e-7; it steps beyond the end and interpolates, which
-    is less accurate than its steps; and it goes on for ever where no step is short
-    enough.
+    tolerance gives errors below 1e-7. It steps beyond the end and interpolates, which
+    is less accurate than its steps. And it never ends if no step is short enough.
 
     Args:
       tolerance: relative and absolute error of a step.
@@ -342,7 +343,7 @@ class _Solver(compat.OdeSolver):
         """Returns the state at time 1 that begins with this one at time 0.
 
         Args:
-          rate: of time and state, its derivative by time.
+          rate: function of time and state that returns the state's time derivative.
           state: tensors of one dtype.
         """
         results = self.solve(
@@ -374,14 +375,14 @@ class _Solver(compat.OdeSolver):
         ratio = tf.where(tf.math.is_finite(ratio), ratio, infinity)
         good = ratio <= 1
         evaluations = diagnostics.num_ode_fn_evaluations + self.ODE_FN_EVALS_PER_STEP
-        failed = evaluations >= _MOST_STEPS * self.ODE_FN_EVALS_PER_STEP
+        failed = evaluations >= _MAX_STEPS * self.ODE_FN_EVALS_PER_STEP
 
         def next_state(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
             nan = tf.constant(math.nan, a.dtype)
             return tf.where(failed, nan, tf.where(good, b, a))
 
         time = tf.where(good, time + size, time)
-        # TFP's loop ends beyond the last time.
+        # TFP's loop ends when the time is beyond the last one.
         beyond = tf.constant(2, time.dtype)
         state = solver_state._replace(
             current_state=tf.nest.map_structure(next_state, old, new),

@@ -1,4 +1,4 @@
-"""Gaussianize: each coordinate to a standard normal one, by a learned mixture."""
+"""Gaussianize: makes each coordinate standard normal, by a learned mixture."""
 
 import math
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ from tfp_flows.bijectors.parameters import Parameters
 
 __all__ = ["Gaussianize"]
 
-# Points that a start from data looks at.
-_MOST_POINTS = 5000
+# A start from data uses at most this many points.
+_MAX_POINTS = 5000
 
-# Between the quartiles of the standard normal distribution.
+# Distance between the quartiles of the standard normal distribution.
 _NORMAL_QUARTILES = 1.349
 
 
@@ -48,8 +48,7 @@ class Gaussianize(Bijector):
     `adapt`, which `Flow.fit` calls, takes m and s from the median and the quartiles of
     the data that reach it, and starts each coordinate's mixture by expectation and
     maximization from at most 5,000 of the points; from there the mixture is trained.
-    Before that the bijector is nearly the identity. That it has started is saved with
-    the weights.
+    Before that the bijector is nearly the identity. A saved one does not start again.
 
     Args:
       components: K ≥ 1.
@@ -136,7 +135,7 @@ class Gaussianize(Bijector):
         y = checks.as_points(y, self.event_size, name="y")
         self.build(y.shape[-1], y.dtype)
         y = y.reshape(-1, y.shape[-1]).astype(np.float64)
-        rows = np.linspace(0, len(y) - 1, min(len(y), _MOST_POINTS)).astype(int)
+        rows = np.linspace(0, len(y) - 1, min(len(y), _MAX_POINTS)).astype(int)
         center, unit = _center_and_unit(y, np.finfo(self.dtype.as_numpy_dtype).tiny)
         starts = [
             fitted_mixture(column, self.parameters["components"])

@@ -15,8 +15,8 @@ from tfp_flows.bijectors.parameters import Parameters
 
 __all__ = ["Householder"]
 
-# By default; more cost more and turn more.
-_MOST_REFLECTIONS = 8
+# Of the default: more reflections cost more, and turn more directions.
+_MAX_REFLECTIONS = 8
 
 
 @register
@@ -30,14 +30,14 @@ class Householder(Bijector):
 
     The product is applied as I - Vᵀ T V, V with the normalized vectors as rows and T
     triangular, which takes two products of a matrix with all the points; so does its
-    inverse, I - Vᵀ Tᵀ V. As many reflections as coordinates make any orthogonal
-    matrix whose determinant has their sign; fewer turn fewer directions.
+    inverse, I - Vᵀ Tᵀ V. With as many reflections as coordinates, the product can be
+    any orthogonal matrix whose determinant has their sign; fewer turn fewer directions.
 
     Args:
       reflections: K ≥ 1. An even number makes a rotation. When None, the largest even
         number up to 8 and the width of the points, and at least 2.
-      identity_start: begin with y = x, with each vector there twice, which takes an
-        even K; else with vectors at random.
+      identity_start: whether to begin with y = x, where each vector occurs twice, so
+        that K must be even; otherwise the vectors begin at random.
       hidden: widths of the hidden layers of the network that maps a context to the
         vectors.
       seed: of the vectors and of that network; drawn when None.
@@ -89,7 +89,7 @@ class Householder(Bijector):
         given = self.parameters
         count = given["reflections"]
         if count is None:
-            count = min(_MOST_REFLECTIONS, max(2, event_size - event_size % 2))
+            count = min(_MAX_REFLECTIONS, max(2, event_size - event_size % 2))
         generator = np.random.default_rng(given["seed"])
         vectors = generator.standard_normal((count, event_size))
         if given["identity_start"]:

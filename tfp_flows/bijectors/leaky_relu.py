@@ -24,18 +24,19 @@ class LeakyReLU(Bijector):
         y = a · x    where x < 0
         log|det ∂y/∂x| = log a, summed over the negative coordinates
 
-    What is learned is log a, so that no step of training can leave a > 0.
+    The learned parameter is log a, so that a stays positive in training.
 
     The log-det is exact, and jumps where a coordinate changes its sign. Its derivative
-    is zero elsewhere, which hides from training what is gained or lost by moving points
-    across, and makes the loss of a chain of these rise. So its derivative with respect
-    to x is that of a smooth step of width 0.1: averaged over a batch it estimates the
-    derivative of the mean log-det. Values are not touched.
+    is zero elsewhere, so that training would not see the effect of moving points across
+    zero, and the loss of a chain of these would rise. The derivative with respect to x
+    is therefore that of a smooth step of width 0.1: averaged over a batch, it estimates
+    the derivative of the mean log-det. Values do not change.
 
     Args:
-      slope: a > 0, one number or one a coordinate, shape `()` or `(event_size,)`;
-        learned. A variable or tensor is used as it is, and must stay positive by
-        itself (`tfp.util.TransformedVariable`). Drawn from Uniform(0, 0.9) when None.
+      slope: a > 0, one number or one for each coordinate, shape `()` or
+        `(event_size,)`; learned. A variable or tensor is used as it is, and must stay
+        positive by itself (`tfp.util.TransformedVariable`). Drawn from Uniform(0, 0.9)
+        when None.
       hidden: widths of the hidden layers of the network that maps a context to what
         is added to log a.
       seed: of the draw, when `slope` is None, and of that network.
@@ -78,7 +79,7 @@ class LeakyReLU(Bijector):
         if context_size:
             seed = as_seed(seed)
         if slope is None:
-            # 1 - U lies in (0, 1], which keeps the slope off zero.
+            # 1 - U lies in (0, 1], so that the slope is not zero.
             generator = np.random.default_rng(as_seed(seed))
             slope = float(0.9 * (1.0 - generator.uniform()))
         if not is_given(slope):
@@ -147,13 +148,13 @@ class LeakyReLU(Bijector):
         return tf.broadcast_static_shape(own, super()._static_batch(x_event_ndims))
 
 
-# Of the smooth step, in units of the points at the kink.
+# Width of the smooth step, in units of the points.
 _WIDTH = 0.1
 
 
 @tf.custom_gradient
 def _is_negative(x: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    """Returns 1 where x < 0, else 0, with the derivative of a smooth step."""
+    """Returns 1 where x < 0, otherwise 0, with the derivative of a smooth step."""
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
         inside = tf.sigmoid(-x / _WIDTH)

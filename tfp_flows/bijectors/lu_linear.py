@@ -30,8 +30,8 @@ class LULinear(Bijector):
     which training uses, inverts the two factors once for all the points.
 
     Args:
-      identity_start: begin with y = x, and P the identity; else with a random
-        orthogonal matrix, whose P, L and U these then are.
+      identity_start: whether to begin with y = x, and P the identity; otherwise with
+        the factors P, L and U of a random orthogonal matrix.
       bias: whether there is a b.
       hidden: widths of the hidden layers of the network that maps a context to the
         entries of L, U and b.
@@ -116,8 +116,8 @@ class LULinear(Bijector):
         lower, upper, bias, log_det = self._parts(y)
         product = permuted(y - bias, self._order, inverse=True)
         if lower.shape.rank == 2:
-            # For all but the fewest points, multiplying by one inverse is two to
-            # three times faster than solving for each.
+            # Except for a few points, multiplying by one inverse is two to three times
+            # faster than solving for each point.
             identity = tf.eye(lower.shape[-1], dtype=lower.dtype)
             x = transformed(product, _solved(lower, upper, identity))
         else:
@@ -134,7 +134,7 @@ def _solved(lower: tf.Tensor, upper: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
 def _factorized(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the factors of a matrix, but for the signs of some of its rows.
 
-    The signs are those that make the diagonal of U positive.
+    The signs are chosen so that the diagonal of U is positive.
 
     Returns:
       Both factors in one matrix, as `LULinear` keeps them: L below the diagonal, U

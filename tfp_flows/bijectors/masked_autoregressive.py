@@ -39,8 +39,8 @@ class MaskedAutoregressive(Autoregressive):
         of each coordinate from those before it alone, in place of `hidden`,
         `activation`, `residual` and `identity_start`: such as `networks.MaskedMLP`
         with this order.
-      identity_start: begin with y = x, by zeros in the network's last layer; else it
-        begins at random.
+      identity_start: whether to begin with y = x, by zeros in the network's last
+        layer; otherwise it begins at random.
       seed: of the initial weights; drawn when None.
       context_size: width of a context that the network sees beside the coordinates;
         0 for none.
@@ -111,7 +111,7 @@ class IAF(Autoregressive):
 
     This is the inverse of `MaskedAutoregressive` on the same weights: sampling takes
     one pass of the network, and the density of points that are not its own samples
-    takes d, one after the other. So it serves where a flow is fitted by its own
+    takes d, one after the other. It is meant for flows that are fitted by their own
     samples, as in variational inference. Args and errors are those of
     `MaskedAutoregressive`.
 

@@ -1,4 +1,4 @@
-"""Matrices: how linear bijectors draw them, fill them, and apply them to points."""
+"""Matrices that linear bijectors draw, fill and apply to points."""
 
 import numpy as np
 import tensorflow as tf
@@ -41,7 +41,7 @@ def random_rotation(size: int, seed: int) -> np.ndarray:
     """
     normal = np.random.default_rng(seed).standard_normal((size, size))
     orthogonal, triangle = np.linalg.qr(normal)
-    # Without the signs, what the QR algorithm happens to prefer would show.
+    # Without these signs the distribution would depend on the QR algorithm.
     orthogonal *= np.where(np.diag(triangle) < 0, -1.0, 1.0)
     if np.linalg.det(orthogonal) < 0:
         orthogonal[:, 0] *= -1

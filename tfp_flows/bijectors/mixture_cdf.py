@@ -31,9 +31,8 @@ class MixtureCDF(Bijector):
     The inverse is the root of F(x) = y, found within the bracket that the
     components' own quantiles give, and differentiated implicitly: gradients with
     respect to y and to the weights are exact. Densities, F near 0 and the root are
-    computed in logarithms and stay accurate in the tails. Near 1 the floating-point
-    numbers themselves run out: y stops at the largest below 1, while the log-det
-    stays exact.
+    computed in logarithms and stay accurate in the tails. Near 1, y stops at the
+    largest number of the dtype below 1, while the log-det stays exact.
 
     Towards the data, as the last stage of density estimation, this stands inverted:
     `tfb.Invert(MixtureCDF(4))` has a base on (0, 1) and data on the real line.
@@ -129,7 +128,7 @@ class MixtureCDF(Bijector):
     def _forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         mixture = self._mixture_at(x)
         y = tf.exp(mixture.log_cdf(x))
-        # Kept inside (0, 1) without a kink in the gradient.
+        # Values are kept inside (0, 1) without changing the gradient.
         y += tf.stop_gradient(_inside(y) - y)
         return y, tf.reduce_sum(mixture.log_pdf(x), -1)
 
@@ -146,6 +145,6 @@ class MixtureCDF(Bijector):
 
 
 def _inside(y: tf.Tensor) -> tf.Tensor:
-    """Returns `y` moved off 0 and 1 by the least that its dtype allows."""
+    """Returns `y` clipped to the numbers of its dtype within (0, 1)."""
     limits = np.finfo(y.dtype.as_numpy_dtype)
     return tf.clip_by_value(y, limits.tiny, 1 - limits.epsneg)

@@ -38,14 +38,14 @@ class MixtureCDFCoupling(Coupling):
     Args:
       mask: which coordinates stay: "alternating" (1, 0, 1, 0, …), "halves" (the
         first half stays), or an array of `event_size` zeros and ones.
-      flip: exchange the coordinates that stay with those that move.
+      flip: whether to exchange the coordinates that stay with those that are mapped.
       components: K ≥ 1 of each mixture.
       hidden: widths of the network's hidden layers.
       activation: of the hidden layers, a Keras name or function.
       network: any Keras layer from `(n, number that stay + context_size)` to
         `(n, features)`, in place of `hidden` and `activation`.
-      identity_start: begin with y = x, by zeros in the last dense layer; else it
-        begins at random.
+      identity_start: whether to begin with y = x, by zeros in the last dense layer;
+        otherwise it begins at random.
       seed: of the initial weights; drawn when None.
       context_size: width of a context that the network sees beside y[b]; 0 for none.
       trainable: False freezes all weights.
@@ -55,7 +55,7 @@ class MixtureCDFCoupling(Coupling):
 
     Raises:
       ValueError: a mask that is not binary, not of the points' width, or that leaves
-        no coordinate to stay or to move; `components` is not a whole number ≥ 1.
+        no coordinate to stay or to be mapped; `components` is not a whole number ≥ 1.
       TypeError: `network` is not a Keras layer.
 
     Example:

@@ -14,23 +14,22 @@ __all__ = [
     "normal_quantile",
 ]
 
-# Below these, Φ(z) is computed as its series for large |z|; above them it is a number
-# that the dtype has.
+# Below these, Φ(z) is computed by its series for large |z|; above them the dtype can
+# represent it.
 _LEAST_NORMAL = {"float32": -12.4, "float64": -37.2}
 _LEAST_LOG_CDF = {"float32": -80.0, "float64": -700.0}
 
-# Each leaves 1/z² of the error, less than 1/150 where Φ is that small.
+# Each step multiplies the error by 1/z², which is less than 1/150 in the tails.
 _TAIL_STEPS = 4
 
-# Of expectation and maximization, when a mixture is fitted.
+# Steps of expectation and maximization when a mixture is fitted.
 _EM_STEPS = 30
 
 
 class _Mixture:
     """F(x) = Σ_k w_k · G((x - μ_k) / s_k), one mixture for each number x.
 
-    A subclass gives the kernel, symmetric about zero, by log G and the log of its
-    density.
+    A subclass gives log G and the log of its density, which is symmetric about zero.
 
     Args:
       logits: `(..., K)`; w is their softmax.
@@ -81,9 +80,9 @@ class _Mixture:
         return self.log_pdf(x) - log_cdf - log_survival
 
     def quantiles(self, of_kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns two numbers that the mixture's own quantile lies between.
+        """Returns a lower and an upper bound of the mixture's quantile.
 
-        They are the extremes of what each component alone would have.
+        They are the smallest and the largest quantile of its components.
 
         Args:
           of_kernel: the quantile of the kernel.
@@ -115,7 +114,7 @@ class LogisticMixture(_Mixture):
         """Returns the logarithm of the derivative of the log-odds.
 
         It is F' / F + F' / (1 - F), and for this kernel each of the two is a mean of
-        bounded terms: nothing large cancels in the tails.
+        bounded terms, so that there is no cancellation in the tails.
         """
         z = self._standardized(x)
         log_cdf, log_survival = tf.math.log_sigmoid(z), tf.math.log_sigmoid(-z)
@@ -159,8 +158,7 @@ def _quantile_below_zero(log_cdf: tf.Tensor) -> tf.Tensor:
     """Returns the z ≤ 0 with log Φ(z) = log_cdf ≤ log 1/2."""
     least = _LEAST_LOG_CDF[log_cdf.dtype.name]
     near = tf.math.ndtri(tf.exp(tf.maximum(log_cdf, least)))
-    # Beyond, the formula of `log_normal_cdf` is solved for the first z², a little
-    # closer each time.
+    # Beyond, the formula of `log_normal_cdf` is solved for z² by fixed-point steps.
     start = -2 * tf.minimum(log_cdf, least) - math.log(2 * math.pi)
     square = start
     for _ in range(_TAIL_STEPS):
@@ -174,28 +172,28 @@ def _log_tail_series(square: tf.Tensor) -> tf.Tensor:
     return tf.math.log1p(-r * (1 - 3 * r * (1 - 5 * r * (1 - 7 * r))))
 
 
-def fitted_mixture(numbers: np.ndarray, components: int) -> dict[str, np.ndarray]:
+def fitted_mixture(values: np.ndarray, components: int) -> dict[str, np.ndarray]:
     """Returns a mixture of normal distributions, by expectation and maximization.
 
-    The components start at evenly spaced quantiles. One more point of each, at its
-    mean, with the variance of a kernel by Silverman's rule, keeps those that hold few
-    points from collapsing and from vanishing.
+    The components start at evenly spaced quantiles. Each component gets one extra point
+    at its mean, with the variance of a kernel by Silverman's rule: this prevents
+    components with few points from collapsing or vanishing.
 
     Args:
-      numbers: `(n,)`, spread by about 1.
+      values: `(n,)`, with a standard deviation of about 1.
       components: K.
 
     Returns:
       "logits", "means" and "log_scales", each `(K,)`.
     """
-    count = len(numbers)
+    count = len(values)
     kernel = count**-0.4
     levels = (np.arange(components) + 0.5) / components
-    means = np.quantile(numbers, levels)[:, np.newaxis]
+    means = np.quantile(values, levels)[:, np.newaxis]
     weights = np.full_like(means, 1 / components)
     variances = np.full_like(means, components**-2.0)
     for _ in range(_EM_STEPS):
-        away = numbers - means
+        away = values - means
         log_parts = np.log(weights) - (np.log(variances) + away**2 / variances) / 2
         parts = np.exp(log_parts - log_parts.max(0))
         parts /= parts.sum(0)

@@ -17,8 +17,8 @@ tfb = tfp.bijectors
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-4}
 
-# Fractions of Newton's step that are tried side by side; the shortest of them
-# multiply where none is an improvement.
+# Fractions of Newton's step that are tried side by side. Where none is an improvement,
+# the next step is shorter still.
 _FRACTIONS = (1.0, 1 / 4, 1 / 16, 1 / 64)
 
 
@@ -124,7 +124,7 @@ class NumericalInverse(Bijector):
     def _inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         inner = self._inner(y)
         options = {k: self.parameters[k] for k in ("tolerance", "max_iterations")}
-        if inner.forward_min_event_ndims == 0:  # as many equations, each of one number
+        if inner.forward_min_event_ndims == 0:  # one equation for each coordinate
             x = find_root(
                 lambda x: inner.forward(x[..., 0])[..., tf.newaxis],
                 y[..., tf.newaxis],
@@ -182,7 +182,7 @@ def value_and_jacobian(
       x: `(..., d)`, d known.
     """
     size, rank = x.shape[-1], x.shape.rank
-    # Copy i of the points gives the row i: one pass, whatever `function` is made of.
+    # Copy i of the points gives row i, in one pass for any function.
     copies = tf.tile(x[tf.newaxis], [size] + [1] * rank)
     with tf.GradientTape() as tape:
         tape.watch(copies)
@@ -224,20 +224,20 @@ def _newton(
         exact = tf.reduce_all(tf.abs(residual) <= 4 * eps * tf.abs(y), -1)
         estimate = tf.where(exact, tf.zeros_like(relative), relative)
         estimate = tf.where(regular, estimate, infinity)
-        # All fractions of the step at once: no loop within the loop.
+        # All fractions are tried at once, without a loop within the loop.
         full *= scale[..., tf.newaxis]
         tried = x - tf.tensordot(fractions, full, 0)
         sizes = size(function(tried) - y)
         fraction = tf.gather(fractions, tf.argmin(sizes, 0))
         improved = tf.reduce_min(sizes, 0) < size(residual)
-        # Near the root only rounding stands in the way of an improvement.
+        # Near the root, only rounding can prevent an improvement.
         go_on = regular & (estimate > tolerance)
         shorter = tf.where(go_on, scale * _FRACTIONS[-1] / 4, tf.zeros_like(scale))
         rescaled = tf.where(improved, tf.ones_like(scale), shorter)
-        moved = (active & improved)[..., tf.newaxis]
+        accepted = (active & improved)[..., tf.newaxis]
         return (
             i + 1,
-            tf.where(moved, x - fraction[..., tf.newaxis] * full, x),
+            tf.where(accepted, x - fraction[..., tf.newaxis] * full, x),
             tf.where(active, estimate, error),
             tf.where(active, rescaled, scale),
         )
@@ -264,8 +264,7 @@ def _solve(matrix: tf.Tensor, vector: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns matrix⁻¹ vector, and where that exists; zero where it does not."""
     finite = tf.reduce_all(tf.math.is_finite(matrix), [-2, -1])
     matrix = tf.where(finite[..., tf.newaxis, tf.newaxis], matrix, 0.0)
-    # By orthogonal factors: other solvers raise for the whole batch where one matrix
-    # is singular.
+    # By QR: other solvers raise for the whole batch if one matrix is singular.
     q, r = tf.linalg.qr(matrix) if matrix.shape[-1] > 1 else (None, matrix)
     diagonal = tf.linalg.diag_part(r)
     regular = tf.reduce_all(diagonal != 0, -1)

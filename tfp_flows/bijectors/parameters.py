@@ -1,4 +1,4 @@
-"""Parameters: a bijector's numbers, learned as they are or made from a context."""
+"""Parameters: what a bijector learns, directly or as a function of a context."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ __all__ = ["Parameters", "check_given", "check_number"]
 
 
 class Parameters(tf.Module):
-    """Named arrays that a bijector learns; with a context, what a network makes of it.
+    """Named arrays that a bijector learns, or that a network computes from a context.
 
     Without a context each array is one `tf.Variable`. With one, a network maps the
     context to what is added to the initial values; its last layer starts at zero, so

@@ -87,9 +87,9 @@ class Shuffle(Permutation):
         y[i] = x[order[i]]
         log|det ∂y/∂x| = 0
 
-    The order is a weight that is not trained: saved weights restore the very order
-    they were trained with. It depends on `seed` and the width alone, by a generator
-    whose numbers NumPy keeps the same in every version.
+    The order is a weight that is not trained, so that saved weights restore the order
+    that they were trained with. It depends on `seed` and the width alone: NumPy keeps
+    the raw bits of its generator the same in every version.
 
     Args:
       seed: of the order; drawn when None.
@@ -116,7 +116,7 @@ class Shuffle(Permutation):
         super().__init__(locals(), is_constant_jacobian=True, dtype=dtype, name=name)
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
-        # Distributions may change between versions of NumPy, raw bits may not.
+        # NumPy keeps raw bits the same in every version, but not distributions.
         keys = np.random.PCG64(self.parameters["seed"]).random_raw(event_size)
         self._order = tf.Variable(
             np.argsort(keys, kind="stable"), trainable=False, name="order"

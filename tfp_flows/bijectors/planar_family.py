@@ -15,18 +15,18 @@ from tfp_flows.bijectors.parameters import Parameters
 
 __all__ = ["Planar", "Radial", "Sylvester"]
 
-# The least slope of one unit: the closer to 0, the worse the inverse is conditioned.
-_LEAST_SLOPE = 1e-3
+# Lower bound on a unit's slope: the closer to 0, the worse the inverse is conditioned.
+_MIN_SLOPE = 1e-3
 
-# Of a unit of Sylvester's, as a logarithm: the inverse divides by the scale.
-_MOST_LOG_SCALE = 3.0
+# Bound of the log-scale of a unit of Sylvester, since the inverse divides by the scale.
+_MAX_LOG_SCALE = 3.0
 
-# Of the search for a planar root: bisection alone would need fewer.
-_MOST_STEPS = 200
+# Limit on the steps towards a planar root. Bisection alone would need fewer.
+_MAX_STEPS = 200
 
 
 class _Units(Bijector):
-    """Base of the family: its options, and its parameters."""
+    """Base of the family: it checks the options and creates the parameters."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class _Units(Bijector):
 class Planar(_Units):
     """Moves points along one direction, by a smooth step across a hyperplane.
 
-    Forward, base to data, with learned vectors u and w and a number b::
+    Forward, base to data, with learned vectors u and w and a scalar b::
 
         y = x + û · tanh(wᵀx + b)
         log|det ∂y/∂x| = log(1 + m · (1 - tanh²(wᵀx + b))),    m = wᵀû
@@ -74,15 +74,15 @@ class Planar(_Units):
     across the hyperplane stays above c, which makes the map invertible, for any u
     and w.
 
-    The inverse is that of one number, α = wᵀx: the root of α + m · tanh(α + b) = wᵀy,
+    The inverse needs one scalar, α = wᵀx: the root of α + m · tanh(α + b) = wᵀy,
     which lies within |m| of wᵀy and is found to rounding by Newton's method, with
     bisection where that leaves the bracket or is slow. Then x = y - û · tanh(α + b).
     Gradients are implicit: first derivatives are exact, second ones are not.
 
     Args:
-      identity_start: begin with y = x; else u begins at random.
-      hidden: widths of the hidden layers of the network that makes u, w and b of a
-        context.
+      identity_start: whether to begin with y = x; otherwise u begins at random.
+      hidden: widths of the hidden layers of the network that maps a context to u, w
+        and b.
       seed: of the initial values; drawn when None.
       context_size: width of a context that u, w and b depend on; 0 for none.
       trainable: False freezes all weights.
@@ -135,16 +135,16 @@ class Planar(_Units):
 
 @register
 class Radial(_Units):
-    """Moves points towards or away from a centre, the nearer the more.
+    """Moves points towards or away from a centre, the more the nearer they are.
 
-    Forward, base to data, with a learned centre c, radius α > 0 and number m > -1::
+    Forward, base to data, with a learned centre c, radius α > 0 and scalar m > -1::
 
         y = x + h · (x - c),    h = m · α / (α + r),    r = |x - c|
         log|det ∂y/∂x| = (d - 1) · log(1 + h) + log(1 + m · α² / (α + r)²)
 
     m + 1 is the slope at the centre: points leave it where m > 0 and gather there
-    where m < 0. It is what `Planar` makes of a free number in place of wᵀu, and so
-    stays above 1e-3. The paper's β is m · α.
+    where m < 0. It is computed as in `Planar`, from a free scalar in place of wᵀu, so
+    that m + 1 stays above 1e-3. The paper's β is m · α.
 
     The inverse is exact: r is the root of a quadratic equation.
 
@@ -212,18 +212,17 @@ class Sylvester(_Units):
 
     with m_i = R_ii · S_ii kept above -1 as in `Planar`: S_ii = exp(3 tanh(s_i/3)), and
     R_ii = m_i / S_ii. Q is the first M columns of a product of M
-    Householder reflections, which every such Q is, up to signs that R and S make up
-    for.
+    Householder reflections. Every Q has this form, up to signs that R and S can absorb.
 
-    The inverse solves v + R tanh(S v + b) = Qᵀy for v = Qᵀx from the last number to
-    the first, each as `Planar` does its one. A point that forward does not take back to
-    y, as between units that are all steep, is NaN.
+    The inverse solves v + R tanh(S v + b) = Qᵀy for v = Qᵀx from the last component to
+    the first, each like the scalar of `Planar`. If forward does not map the result back
+    to y, as can happen between units that are all steep, the result is NaN.
 
     Args:
       units: M, from 1 to d; d when None.
-      identity_start: begin with y = x; else R begins at random.
-      hidden: widths of the hidden layers of the network that makes Q, R, S and b of
-        a context.
+      identity_start: whether to begin with y = x; otherwise R begins at random.
+      hidden: widths of the hidden layers of the network that maps a context to Q, R,
+        S and b.
       seed: of the initial values; drawn when None.
       context_size: width of a context that Q, R, S and b depend on; 0 for none.
       trainable: False freezes all weights.
@@ -288,16 +287,16 @@ class Sylvester(_Units):
         r, s = (tfp.math.fill_triangular(p[name], upper=True) for name in "rs")
         m = _excess_slope(tf.linalg.diag_part(r))
         log_diagonal = tf.linalg.diag_part(s)
-        diagonal = tf.exp(_MOST_LOG_SCALE * tf.tanh(log_diagonal / _MOST_LOG_SCALE))
+        diagonal = tf.exp(_MAX_LOG_SCALE * tf.tanh(log_diagonal / _MAX_LOG_SCALE))
         r = tf.linalg.set_diag(r, m / diagonal)
         return p["vectors"], r, tf.linalg.set_diag(s, diagonal), m, p["b"]
 
     def _forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         vectors, r, s, m, b = self._current(x)
-        y, t = self._moved(x, vectors, r, s, b)
+        y, t = self._value_and_units(x, vectors, r, s, b)
         return y, _log_slope(m, t)
 
-    def _moved(
+    def _value_and_units(
         self,
         x: tf.Tensor,
         vectors: tf.Tensor,
@@ -305,14 +304,14 @@ class Sylvester(_Units):
         s: tf.Tensor,
         b: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns y and the units' t."""
+        """Returns y, and t of the units."""
         t = tf.tanh(tf.linalg.matvec(s, self._project(vectors, x)) + b)
         return x + self._embed(vectors, tf.linalg.matvec(r, t)), t
 
     def _inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         vectors, r, s, m, b = self._current(y)
         target = self._project(vectors, y)
-        # From the last unit to the first, each is a planar root given those after it.
+        # From the last unit to the first: each planar root depends on the later ones.
         v, t = [], []
         for i in reversed(range(self._units)):
             off, shift = target[..., i], b[..., i]
@@ -324,7 +323,7 @@ class Sylvester(_Units):
             t.insert(0, tf.tanh(alpha + shift))
         t = tf.stack(t, -1)
         x = y - self._embed(vectors, tf.linalg.matvec(r, t))
-        off = tf.abs(self._moved(x, vectors, r, s, b)[0] - y)
+        off = tf.abs(self._value_and_units(x, vectors, r, s, b)[0] - y)
         scale = 1 + tf.reduce_max(tf.abs(y), -1, keepdims=True)
         near = np.finfo(y.dtype.as_numpy_dtype).eps ** 0.5
         is_found = tf.reduce_all(off <= near * scale, -1, keepdims=True)
@@ -347,10 +346,10 @@ class Sylvester(_Units):
 
 
 def _excess_slope(free: tf.Tensor) -> tf.Tensor:
-    """Returns m > -1 for any number, 0 for 0."""
+    """Returns m > -1 for any real input, and 0 for 0."""
     shift = tf.constant(math.log(math.e - 1), free.dtype)
     softplus = tf.math.softplus
-    return (1 - _LEAST_SLOPE) * (softplus(free + shift) - softplus(shift))
+    return (1 - _MIN_SLOPE) * (softplus(free + shift) - softplus(shift))
 
 
 def _log_slope(m: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
@@ -373,10 +372,10 @@ def _unit_root(m: tf.Tensor, b: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         newton = alpha - off / slope
         is_good = (newton >= low) & (newton <= high)
         is_good &= tf.abs(newton - alpha) <= width / 2
-        moved = tf.where(is_good, newton, (low + high) / 2)
+        following = tf.where(is_good, newton, (low + high) / 2)
         is_found = (tf.abs(off) <= rounding) | ~is_active(alpha, width)
-        moved = tf.where(is_found, alpha, moved)
-        return moved, low, high, tf.abs(moved - alpha)
+        following = tf.where(is_found, alpha, following)
+        return following, low, high, tf.abs(following - alpha)
 
     def is_active(alpha: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         return width > eps * (1 + tf.abs(alpha))
@@ -389,7 +388,7 @@ def _unit_root(m: tf.Tensor, b: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         lambda alpha, low, high, width: tf.reduce_any(is_active(alpha, width)),
         step,
         (start, start - reach, start + reach, 2 * reach + tf.zeros_like(start)),
-        maximum_iterations=_MOST_STEPS,
+        maximum_iterations=_MAX_STEPS,
     )
     root = tf.stop_gradient(root)
     off, slope = off_and_slope(root)

@@ -13,7 +13,7 @@ from tfp_flows.bijectors.numerical_inverse import find_root
 
 __all__ = ["ResidualBlock"]
 
-# Where the fixed-point iteration ends and Newton's method goes on.
+# Relative error at which Newton's method takes over from the fixed-point iteration.
 _NEAR = 1e-3
 
 
@@ -32,14 +32,14 @@ class ResidualBlock(Bijector):
 
     The inverse is the limit of x ← y - g(x), which L < 1 makes converge from anywhere;
     near it Newton's method takes over, to rounding, with implicit gradients (see
-    `NumericalInverse`). It costs some ten to thirty evaluations. Towards the data, a
-    flow that is fitted to data by its density takes `tfb.Invert(ResidualBlock())`:
-    `log_prob` is then analytic, and only `sample` iterates.
+    `NumericalInverse`). It costs ten to thirty evaluations. A flow that is fitted
+    to data takes `tfb.Invert(ResidualBlock())`: `log_prob` is then analytic, and only
+    `sample` iterates.
 
     Args:
       hidden: widths of the hidden layers of g, a `networks.ContractiveMLP`.
       lipschitz: L, in (0, 1).
-      identity_start: begin with y = x, by zeros in the last layer of g.
+      identity_start: whether to begin with y = x, by zeros in the last layer of g.
       seed: of the initial weights; drawn when None.
       context_size: width of a context that g sees beside x; 0 for none.
       trainable: False freezes all weights.
@@ -76,7 +76,7 @@ class ResidualBlock(Bijector):
         name: str | None = None,
     ) -> None:
         hidden = networks.as_hidden(hidden)
-        networks.ContractiveMLP(1, hidden, lipschitz)  # which checks it
+        networks.ContractiveMLP(1, hidden, lipschitz)  # checks `lipschitz`
         seed = as_seed(seed)
         super().__init__(locals(), dtype=dtype, name=name)
 
@@ -104,20 +104,20 @@ class ResidualBlock(Bijector):
         return tf.reshape(seen, [-1, seen.shape[-1]])
 
     def _forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return self._moved_and_log_det(x, self._network.scaled_kernels())
+        return self._value_and_log_det(x, self._network.scaled_kernels())
 
     def _inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         kernels = self._network.scaled_kernels()
 
-        def moved(x: tf.Tensor) -> tf.Tensor:
+        def forward(x: tf.Tensor) -> tf.Tensor:
             value = self._network.value(self._rows(x), kernels)
             return x + tf.reshape(value, tf.shape(x))
 
-        start = self._approached(moved, tf.stop_gradient(y))
-        x = find_root(moved, y, start=start)
-        return x, -self._moved_and_log_det(x, kernels)[1]
+        start = self._approximate_root(forward, tf.stop_gradient(y))
+        x = find_root(forward, y, start=start)
+        return x, -self._value_and_log_det(x, kernels)[1]
 
-    def _moved_and_log_det(
+    def _value_and_log_det(
         self, x: tf.Tensor, kernels: list[tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor]:
         value, jacobian = self._network.value_and_jacobian(self._rows(x), kernels)
@@ -126,15 +126,15 @@ class ResidualBlock(Bijector):
         log_det = tf.reshape(log_det, tf.shape(x)[:-1])
         return y, tf.ensure_shape(log_det, x.shape[:-1])
 
-    def _approached(self, moved: Callable, y: tf.Tensor) -> tf.Tensor:
-        """Returns points near those that the block maps to y."""
+    def _approximate_root(self, forward: Callable, y: tf.Tensor) -> tf.Tensor:
+        """Returns points near those that the block maps to y, by fixed-point steps."""
 
         def is_far(x: tf.Tensor, off: tf.Tensor) -> tf.Tensor:
             near = _NEAR * (1 + tf.reduce_max(tf.abs(x), -1))
             return tf.reduce_any(tf.reduce_max(tf.abs(off), -1) > near)
 
         def step(x: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            off = y - moved(x)
+            off = y - forward(x)
             return x + off, off
 
         lipschitz = self.parameters["lipschitz"]
@@ -142,7 +142,7 @@ class ResidualBlock(Bijector):
             is_far,
             step,
             (y, tf.fill(tf.shape(y), tf.constant(math.inf, y.dtype))),
-            # Each step leaves the share L of the error.
+            # Each step multiplies the error by at most L.
             maximum_iterations=math.ceil(math.log(_NEAR**2) / math.log(lipschitz)),
         )
         return x
@@ -150,7 +150,7 @@ class ResidualBlock(Bijector):
 
 @tf.custom_gradient
 def _log_determinant(matrix: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    """Returns log|det| of `(n, d, d)`, in operations that XLA has."""
+    """Returns log|det| of `(n, d, d)`, in operations that XLA supports."""
     triangle = tf.linalg.qr(matrix).r
     log_det = tf.reduce_sum(tf.math.log(tf.abs(tf.linalg.diag_part(triangle))), -1)
 

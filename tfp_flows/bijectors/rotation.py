@@ -74,7 +74,7 @@ class Rotation2D(Bijector):
 
     @property
     def required_event_size(self) -> int:
-        """2: it turns a plane."""
+        """2, since it turns a plane."""
         return 2
 
     def _build(self, event_size: int, dtype: tf.DType) -> None:
@@ -120,8 +120,8 @@ class Rotation(Bijector):
     its inverse is its transpose.
 
     Args:
-      identity_start: begin with y = x; else R_0 is drawn uniformly among all
-        rotations. It is a weight that is not trained.
+      identity_start: whether to begin with y = x; otherwise R_0 is drawn uniformly
+        among all rotations. It is a weight that is not trained.
       hidden: widths of the hidden layers of the network that maps a context to A.
       seed: of R_0 and of that network; drawn when None.
       context_size: width of a context that A depends on; 0 for none.
@@ -165,7 +165,7 @@ class Rotation(Bijector):
             matrix = random_rotation(event_size, given["seed"])
             self._start = learnable(matrix, dtype, trainable=False, name="start")
         self._learned = None
-        if event_size > 1:  # a line has nothing to turn
+        if event_size > 1:  # the only rotation of a line is the identity
             self._learned = Parameters(
                 {"entries": np.zeros(event_size * (event_size - 1) // 2)},
                 context_size=self.context_size,

@@ -1,4 +1,4 @@
-"""ShiftAndCube: bends the plane along a cubic, keeping every volume."""
+"""ShiftAndCube: bends the plane along a cubic and preserves volumes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,13 +23,13 @@ class ShiftAndCube(Bijector):
         y[target] = x[target] + a · x[source]³,    all other y[i] = x[i]
         log|det ∂y/∂x| = 0
 
-    A shear: its Jacobian changes from point to point, its determinant is 1.
+    This is a shear: its Jacobian changes from point to point, and its determinant is 1.
 
     Args:
       coefficient: a, any number; learned. A variable or tensor is used as it is.
         Drawn from Normal(3, 1) when None.
       source: index of the coordinate that is cubed.
-      target: index of the coordinate that moves.
+      target: index of the coordinate to which the cube is added.
       hidden: widths of the hidden layers of the network that maps a context to what
         is added to a.
       seed: of the draw, when `coefficient` is None, and of that network.
@@ -106,14 +106,14 @@ class ShiftAndCube(Bijector):
             dtype=dtype,
         )
 
-    def _moved(self, x: tf.Tensor, sign: int) -> tuple[tf.Tensor, tf.Tensor]:
+    def _sheared(self, x: tf.Tensor, sign: int) -> tuple[tf.Tensor, tf.Tensor]:
         coefficient = self._learned(self._context_at(x))["coefficient"]
         cubes = coefficient * x[..., self._source] ** 3
         onto = tf.one_hot(self._target, self.event_size, dtype=x.dtype)
         return x + sign * cubes[..., tf.newaxis] * onto, tf.zeros_like(cubes)
 
     def _forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return self._moved(x, +1)
+        return self._sheared(x, +1)
 
     def _inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return self._moved(y, -1)
+        return self._sheared(y, -1)

@@ -25,7 +25,7 @@ class Spline(Mapped):
         x[i] = g_i(y[i])
         log|det ∂x/∂y| = Σ log g_i'(y[i])
 
-    It begins as the identity. Inverse evaluates the splines; forward solves a
+    It begins as the identity. The inverse evaluates the splines; forward solves a
     quadratic equation in each bin. A spline bends its box and is the identity outside,
     where nothing is learned; `Flow.fit` warns of more than one point in a hundred.
 

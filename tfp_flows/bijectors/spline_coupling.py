@@ -37,24 +37,24 @@ class SplineCoupling(Coupling):
     Args:
       mask: which coordinates stay: "alternating" (1, 0, 1, 0, …), "halves" (the
         first half stays), or an array of `event_size` zeros and ones.
-      flip: exchange the coordinates that stay with those that move.
+      flip: whether to exchange the coordinates that stay with those that are mapped.
       bins: K ≥ 2 of each spline. No bin is narrower than 1e-3 of the box, no slope
         at a knot less than 1e-3.
       box: the interval that is bent: "data" fits one for each coordinate to the points
         that reach it, at `Flow.adapt` or the first `fit` (it covers 99.9% of them,
         and a tenth more on either side; [-5, 5] before that); or b for [-b, b], or
         (low, high).
-      affine: also scale and shift; not for angles.
-      circular: all coordinates are angles in radians, and -π and π are one point: the
-        splines agree there and are turned by a phase, the box is [-π, π), and the
-        network sees cosines and sines.
+      affine: whether to scale and shift too; not for angles.
+      circular: whether all coordinates are angles in radians, where -π and π are one
+        point: the splines agree there and are turned by a phase, the box is [-π, π),
+        and the network sees cosines and sines.
       hidden: widths of the network's hidden layers.
       activation: of the hidden layers, a Keras name or function.
       network: any Keras layer from `(n, number that stay + context_size)` to
         `(n, features)`, in place of `hidden` and `activation`; twice the number that
         stay for angles.
-      identity_start: begin with y = x, by zeros in the last dense layer; else it
-        begins at random.
+      identity_start: whether to begin with y = x, by zeros in the last dense layer;
+        otherwise it begins at random.
       seed: of the initial weights; drawn when None.
       context_size: width of a context that the network sees beside x[b]; 0 for none.
       trainable: False freezes all weights.
@@ -64,7 +64,7 @@ class SplineCoupling(Coupling):
 
     Raises:
       ValueError: a mask that is not binary, not of the points' width, or that leaves
-        no coordinate to stay or to move; fewer than two bins; a box without width.
+        no coordinate to stay or to be mapped; fewer than two bins; a box without width.
       TypeError: `network` is not a Keras layer.
 
     Example:

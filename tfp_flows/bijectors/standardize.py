@@ -14,7 +14,7 @@ __all__ = ["Normalizer", "Standardize"]
 class Normalizer(Bijector):
     """Base of bijectors whose inverse takes data to mean 0 and deviation 1.
 
-    A subclass says how it takes its start (`_start`) from mean and deviation.
+    A subclass sets its weights from mean and deviation in `_start`.
     """
 
     _adapted: tf.Variable | None = None
@@ -25,7 +25,7 @@ class Normalizer(Bijector):
         return self._adapted is None or not float(tf.convert_to_tensor(self._adapted))
 
     def adapt(self, y: Any) -> None:
-        """Takes the start from data: mean and standard deviation of each coordinate.
+        """Starts from data: from the mean and standard deviation of each coordinate.
 
         Both are computed in float64. A constant coordinate counts as one of standard
         deviation 1.
@@ -39,17 +39,17 @@ class Normalizer(Bijector):
         self.adapt_to(*self._mean_and_std(y))
 
     def adapt_inverted(self, x: Any) -> None:
-        """Takes the start from data on the base's side, as `tfb.Invert` needs it.
+        """Starts from data on the base's side, as `tfb.Invert` needs it.
 
-        It is `forward` that takes them to mean 0 and deviation 1 then. Args and errors
-        are those of `adapt`.
+        Then `forward` maps them to mean 0 and deviation 1. Args and errors are those of
+        `adapt`.
         """
         self.adapt_to(*self._mean_and_std(x), inverted=True)
 
     def adapt_to(
         self, mean: np.ndarray, std: np.ndarray, *, inverted: bool = False
     ) -> bool:
-        """Takes the start from the moments of data, which are all that it needs.
+        """Starts from the moments of data, which are all that it needs.
 
         Args:
           mean: `(event_size,)`.
@@ -59,7 +59,7 @@ class Normalizer(Bijector):
         Returns:
           True.
         """
-        # A smaller number has no reciprocal.
+        # The reciprocal of a smaller number overflows.
         least = np.finfo(self.dtype.as_numpy_dtype).tiny
         std = np.where(std >= least, std, 1.0)
         if inverted:
@@ -87,7 +87,7 @@ class Normalizer(Bijector):
 
 @register
 class Standardize(Normalizer):
-    """Scales and shifts to the data's units, by fixed numbers.
+    """Scales and shifts to the data's units, by a fixed mean and deviation.
 
     Forward, base to data, elementwise::
 
@@ -99,8 +99,8 @@ class Standardize(Normalizer):
     samples stay in the data's own units. It is not trained; `ActNorm` is.
 
     Args:
-      mean: number or `(event_size,)`.
-      std: number or `(event_size,)`, positive. When both are None, they are those of
+      mean: a number or `(event_size,)`.
+      std: a number or `(event_size,)`, positive. When both are None, they are those of
         the data: `Flow.fit` finds them, or `adapt` does. Before that, and where the
         data are constant, std is 1.
       dtype: float32 or float64; that of the first input when None.
@@ -145,7 +145,7 @@ class Standardize(Normalizer):
 
     @property
     def required_event_size(self) -> int | None:
-        """The number of means or deviations, where there is one a coordinate."""
+        """The number of means or deviations, if there is one for each coordinate."""
         sizes = [
             np.size(self.parameters[what])
             for what in ("mean", "std")

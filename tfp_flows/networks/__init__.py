@@ -1,4 +1,4 @@
-"""Keras networks that condition bijectors: from some coordinates to features.
+"""Conditioners: Keras networks from some coordinates to features or parameters.
 
 `MLP` and `ResidualMLP` see all of their input; `MaskedMLP` and `MaskedResidualMLP`
 give each variable outputs that depend on the variables before it alone;

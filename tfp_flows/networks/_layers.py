@@ -1,4 +1,4 @@
-"""What the networks share: their options, checked, and how their layers start."""
+"""What the networks share: checks of their options, and how their layers start."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -79,7 +79,7 @@ def initializers(seed: int | None, i: int) -> dict[str, keras.initializers.Initi
         "kernel_initializer": keras.initializers.GlorotUniform(
             None if seed is None else seed + i
         ),
-        # Zero biases would put every kink of a narrow input at the origin.
+        # With zero biases every kink would pass through the origin.
         "bias_initializer": keras.initializers.RandomUniform(
             -1.0, 1.0, None if seed is None else seed + 2**31 + i
         ),

@@ -1,4 +1,4 @@
-"""The options of conditioner networks, as bijectors take and keep them."""
+"""The options of conditioners, as bijectors take and keep them."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tfp_flows.networks._layers import as_hidden
 
 __all__ = ["as_options", "dtype_of_networks", "dtype_of_points"]
 
-_MIXED = "mixed_bfloat16"  # weights of float32, products of bfloat16
+_MIXED = "mixed_bfloat16"  # float32 weights, bfloat16 products
 
 
 def as_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The weights of conditioner networks, created for Keras and TFP at once."""
+"""The weights of conditioners, created for Keras and TFP at once."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ def create_weights(
 
 
 def _frozen_variables() -> contextlib.AbstractContextManager:
-    """Has TensorFlow create variables that plain TFP, too, takes for frozen."""
+    """Makes TensorFlow create variables that plain TFP regards as frozen, too."""
 
     def creator(create: Callable, **options: Any) -> tf.Variable:
         return create(**{**options, "trainable": False})

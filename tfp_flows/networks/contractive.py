@@ -13,10 +13,10 @@ from tfp_flows.networks._layers import as_hidden, initializers
 
 __all__ = ["ContractiveMLP", "norm_bound"]
 
-# Squarings of the Gram matrix: of 64 units, the bound is within 1.7 percent.
+# Number of squarings of the Gram matrix. For 64 units, the bound is within 1.7%.
 _SQUARINGS = 6
 
-# Larger than the steepest slope of x · sigmoid(x), 1.0998.
+# An upper bound on the slope of x · sigmoid(x), which is at most 1.0998.
 _STEEPEST = 1.1
 
 
@@ -26,22 +26,22 @@ class ContractiveMLP(keras.layers.Layer):
 
     Each of its K dense layers is scaled down to a spectral norm of at most L^(1/K),
     where it is larger, and the activation x · sigmoid(x) / 1.1 is nowhere steeper
-    than 1. The norm is bounded from above by powers of the Gram matrix, so that L
-    holds at any weights, without a state or iterations to keep up.
+    than 1. Powers of the Gram matrix bound the norm from above, so that L holds at any
+    weights, without a state that must be updated.
 
     Args:
       event_size: d, the width of the points and of the outputs.
       hidden: number of units of each hidden layer.
       lipschitz: L, in (0, 1).
-      zero_start: begin with g = 0, by zeros in the last layer.
-      seed: whole number that the initial weights are drawn from, as those of `MLP`.
+      zero_start: whether to begin with g = 0, by zeros in the last layer.
+      seed: whole number from which the initial weights are drawn, as in `MLP`.
       **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
-    Call with `(n, d + context)`, the context being inputs in which g is free;
+    Call it with `(n, d + context)`, where the bound does not concern the context; it
     returns `(n, d)`.
 
     Raises:
-      ValueError: `event_size` or `hidden` hold something else than whole numbers ≥ 1,
+      ValueError: `event_size` or `hidden` hold anything but whole numbers ≥ 1,
         or `lipschitz` is not in (0, 1).
 
     Example:
@@ -124,7 +124,7 @@ class ContractiveMLP(keras.layers.Layer):
         ]
 
     def value(self, inputs: Any, kernels: Sequence[Any]) -> Any:
-        """Returns g, `(n, d)`, with what `scaled_kernels` returned."""
+        """Returns g, `(n, d)`, with the result of `scaled_kernels`."""
         value = self._first(inputs, kernels[0])
         for kernel, bias in zip(kernels[1:], self.biases[1:], strict=True):
             value = tf.matmul(value * tf.sigmoid(value) / _STEEPEST, kernel) + bias
@@ -168,9 +168,9 @@ class ContractiveMLP(keras.layers.Layer):
 
 
 def norm_bound(matrix: tf.Tensor) -> tf.Tensor:
-    """Returns a number that the spectral norm of a matrix does not exceed.
+    """Returns an upper bound on the spectral norm of a matrix.
 
-    It is too large by at most a factor of r^(1/256), r the rank.
+    It is too large by at most a factor of r^(1/256), where r is the rank.
     """
     rows, columns = matrix.shape
     gram = tf.matmul(

@@ -21,11 +21,12 @@ __all__ = ["MaskedMLP", "MaskedResidualMLP", "as_order"]
 
 
 class _Masked(keras.layers.Layer):
-    """Base of masked networks: degrees, the head, and nothing of the hidden layers.
+    """Base of masked networks: it has the degrees and the head; subclasses, the layers.
 
-    Each unit has a degree: the number of variables, in the order, that it may see. A
-    connection is kept where it leads to a unit that may see as much; outputs of the
-    variable at place r, counted from 0, may see the units of degrees up to r.
+    Each unit has a degree: the number of variables, in the order, that it may depend
+    on. A connection is kept if it leads to a unit of the same or a higher degree. The
+    outputs of the variable at place r, counted from 0, see the units of degrees up to
+    r.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class _Masked(keras.layers.Layer):
             )
         place = np.argsort(self.order)
         seen = np.concatenate([np.tile(place + 1, self.features), np.zeros(context)])
-        # Units that may see no variable are of use only where there is a context.
+        # Units that depend on no variable are useful only if there is a context.
         least = 0 if context or self.event_size == 1 else 1
         degrees = self._build_hidden(seen.astype(int), least)
         self.head = _MaskedDense(
@@ -97,9 +98,9 @@ class _Masked(keras.layers.Layer):
         """Returns the outputs of all variables, or those of one.
 
         Args:
-          inputs: `(n, features · event_size + context)`: all variables by their first
-            feature, all by their second, …, then the context.
-          variable: whole number, which may be a tensor.
+          inputs: `(n, features · event_size + context)`: the first feature of all
+            variables, then the second of all, …, then the context.
+          variable: index of the variable, which may be a tensor.
 
         Returns:
           `(n, event_size, outputs)`; `(n, outputs)` for one variable.
@@ -108,7 +109,7 @@ class _Masked(keras.layers.Layer):
         shape = (self.event_size, self.outputs)
         if variable is None:
             return tf.reshape(self.head(features), (-1, *shape))
-        # Gathered along axis 1: along axis 0 the gradients would be sparse.
+        # This gathers along axis 1: along axis 0 the gradients would be sparse.
         kernel, bias = (
             tf.gather(tf.reshape(part, (-1, *shape)), variable, axis=1)
             for part in (self.head.masked_kernel, self.head.bias)
@@ -144,31 +145,31 @@ class MaskedMLP(_Masked):
 
         outputs[:, o[r]] = function of (x[:, o[0]], …, x[:, o[r-1]], context)
 
-    by zeros in the kernels, which a fixed mask multiplies. Degrees are dealt evenly to
-    the units of each hidden layer: from width d - 1 on, or d with a context, each
-    variable's outputs see all that they may.
+    by zeros in the kernels, which a fixed mask multiplies. Degrees are distributed
+    evenly over the units of each hidden layer: from width d - 1 on, or d with a
+    context, the outputs of each variable depend on all that they may.
 
-    Layer normalization is no option: it would let each unit see all others.
+    There is no layer normalization, since it would let each unit depend on all others.
 
     Args:
       event_size: d, the number of variables.
-      outputs: numbers for each variable.
+      outputs: number of outputs for each variable.
       hidden: number of units of each hidden layer; none at all for `()`.
       activation: of the hidden layers; Keras activation, by name or as a function.
       order: "natural" for 0, …, d-1, "reversed", or a permutation of these.
-      features: numbers that tell each variable, such as 2 for cosine and sine.
-      zero_start: begin with outputs of zero, by zeros in the last layer.
+      features: number of inputs for each variable, such as 2 for cosine and sine.
+      zero_start: whether to begin with outputs of zero, by zeros in the last layer.
       dropout: share of each hidden layer's features, in [0, 1), that training sets
         to zero.
-      seed: whole number that the initial weights and the dropout are drawn from, as
-        those of `MLP`.
+      seed: whole number from which the initial weights and the dropout are drawn, as
+        in `MLP`.
       **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
-    Call with `(n, features · d + context)`: all variables by their first feature, …,
-    then a context of any width; returns `(n, d, outputs)`.
+    Call it with `(n, features · d + context)`: the first feature of all variables, …,
+    then a context of any width; it returns `(n, d, outputs)`.
 
     Raises:
-      ValueError: `order` is not a permutation; a number is out of its range; or the
+      ValueError: `order` is not a permutation; an option is out of its range; or the
         input is too narrow.
 
     Example:
@@ -254,7 +255,7 @@ class _MaskedDense(keras.layers.Dense):
 
 
 def _degrees(units: int, least: int, event_size: int) -> np.ndarray:
-    """Returns degrees from `least` to `event_size - 1`, dealt evenly to the units."""
+    """Returns degrees from `least` to `event_size - 1`, distributed evenly."""
     count = event_size - least
     if units < count:
         return least + np.arange(units) * count // units
@@ -266,7 +267,7 @@ def as_order(order: str | Sequence[int], event_size: int | None = None) -> np.nd
 
     Args:
       order: "natural", "reversed", or a permutation of 0, …, `event_size` - 1.
-      event_size: None only checks that `order` is an order.
+      event_size: number of variables; with None the order is only checked.
 
     Raises:
       ValueError: `order` is none of these.

@@ -27,14 +27,14 @@ class MLP(keras.layers.Layer):
       dropout: share of each layer's features, in [0, 1), that training sets to zero,
         after the activation.
       normalization: "layer" for layer normalization before each activation; or None.
-      seed: whole number that the initial kernels (Glorot uniform), biases (uniform
-        on [-1, 1]) and the dropout are drawn from.
+      seed: whole number from which the initial kernels (Glorot uniform), biases
+        (uniform on [-1, 1]) and the dropout are drawn.
       **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
-    Call with points of shape `(n, inputs)`; returns features `(n, hidden[-1])`.
+    Call it with points of shape `(n, inputs)`; it returns features `(n, hidden[-1])`.
 
     Raises:
-      ValueError: `hidden` holds something else than whole numbers ≥ 1; `dropout` is
+      ValueError: `hidden` holds anything but whole numbers ≥ 1; `dropout` is
         not in [0, 1); or an unknown `normalization`.
 
     Example:

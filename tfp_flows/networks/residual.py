@@ -27,8 +27,8 @@ class ResidualMLP(keras.layers.Layer):
         h ← W₀ · inputs
         h ← h + W₂ · a(W₁ · a(h))
 
-    The features h are not activated: what comes after them is a dense layer, or the
-    next block's activation.
+    No activation follows the features h, since a dense layer or the activation of the
+    next block does.
 
     Args:
       hidden: width of each block, all of them equal: (64, 64) for two blocks.
@@ -36,11 +36,11 @@ class ResidualMLP(keras.layers.Layer):
       dropout: share of the features within a block, in [0, 1), that training sets to
         zero, before its second layer.
       normalization: "layer" for layer normalization before each activation; or None.
-      seed: whole number that the initial weights and the dropout are drawn from, as
-        those of `MLP`; the biases of a block's second layer start at zero.
+      seed: whole number from which the initial weights and the dropout are drawn, as
+        in `MLP`; the biases of a block's second layer start at zero.
       **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
-    Call with points of shape `(n, inputs)`; returns features `(n, hidden[-1])`.
+    Call it with points of shape `(n, inputs)`; it returns features `(n, hidden[-1])`.
 
     Raises:
       ValueError: `hidden` does not hold equal whole numbers ≥ 1; `dropout` is not in
