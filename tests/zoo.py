@@ -256,9 +256,13 @@ SLOW = (
     "sylvester",
 )
 
-# The first case of each class: files, dtypes and XLA are matters of the class.
+# The first case of each class, and each map in both of its wrappers: files, dtypes and
+# XLA are matters of these.
 ONE_OF_EACH = tuple(
-    {cls: name for name, (cls, *_) in reversed(CONTRACT.items())}.values()
+    {
+        name if cls in (Coupling, Autoregressive) else cls: name
+        for name, (cls, *_) in reversed(CONTRACT.items())
+    }.values()
 )
 
 # Those of them that XLA compiles in a second.
