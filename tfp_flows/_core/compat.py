@@ -12,14 +12,14 @@ for those of its mixins (`_n_features_out`), counts as public.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-# The cache of bijectors: see `tfp_flows.bijectors._caches`.
+# The cache of bijectors: see `tfp_flows._core.caches`.
 from tensorflow_probability.python.internal import cache_util
 
 # One step of a Runge-Kutta method, in the order of arithmetic of TFP's own solver.
@@ -41,6 +41,7 @@ __all__ = [
     "dormand_prince_tableau",
     "forget_batch_shapes",
     "forget_first_epoch",
+    "forget_results",
     "gradients_already_summed",
     "graphs_around",
     "has_weight_decay",
@@ -51,6 +52,7 @@ __all__ = [
     "plain_class",
     "runge_kutta_step",
     "schedule_of",
+    "shared_results",
     "step_counter",
     "strategy_of",
     "strategy_of_optimizer",
@@ -315,6 +317,36 @@ def cache_of_one(
     """
     names = cache._forward_name, cache._inverse_name
     return kind(*names, bijector, bijector_class, results)
+
+
+def shared_results() -> Results:
+    """Returns the results that TFP keeps for all bijectors of all graphs.
+
+    Why: parts of flows that are not of ours leave results there. Without it the graphs
+    of a flow, and its weights, are never freed.
+    """
+    return tfb.Bijector._cache.storage
+
+
+def forget_results(graphs: Collection[tf.Graph]) -> None:
+    """Removes what was computed in these graphs, and within them, from TFP's cache.
+
+    Why: an entry is dropped when its output is, but a graph holds all of its tensors,
+    and an entry holds the graph. Without it neither is ever freed.
+    """
+    for results in (shared_results(), tfb.FFJORD._cache.storage):
+        for key, entry in list(results.items()):
+            tensors = [*_tensors(key), *_tensors(entry.output_ref)]
+            tensors += tf.nest.flatten(list(entry.attributes.values()))
+            made_in = (getattr(tensor, "graph", None) for tensor in tensors)
+            if any(graph in graphs for g in made_in for graph in graphs_around(g)):
+                key.cancel()
+                results.pop(key, None)
+
+
+def _tensors(reference: Any) -> list[Any]:
+    """Returns the tensors of a weak reference of TFP's cache that are alive."""
+    return tf.nest.flatten(reference()) if reference and reference.alive else []
 
 
 # TensorFlow Probability: differential equations

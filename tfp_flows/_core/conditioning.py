@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._core import checks, compat
+from tfp_flows._core.caches import chain, in_flow
 from tfp_flows._core.part import hooks_of
 
 __all__ = ["Chain", "Invert", "bind", "context_size_of", "infer_context_size"]
@@ -84,13 +85,14 @@ def infer_context_size(
 
 def bind(part: Any, context: tf.Tensor | None) -> Any:
     """Returns a bijector or base with the context bound, on the same weights."""
+    in_flow()
     if context is None or not context_size_of(part):
         return part
     if hooks_of(part).context_size:
         return part.given(context)
     if isinstance(part, Invert):
         return tfb.Invert(bind(part.bijector, context))
-    return tfb.Chain([bind(inner, context) for inner in part.bijectors])
+    return chain([bind(inner, context) for inner in part.bijectors])
 
 
 def _inner(part: tfb.Bijector) -> list[tfb.Bijector]:

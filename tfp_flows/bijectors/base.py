@@ -16,10 +16,10 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._core import checks, compat
+from tfp_flows._core.caches import CacheOfBoth
 from tfp_flows._core.conditioning import bind
 from tfp_flows._core.part import FlowPart
 from tfp_flows._core.serialization import decode_arguments, encode_arguments
-from tfp_flows.bijectors._caches import CacheOfBoth
 
 tfb = tfp.bijectors
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._core import checks
+from tfp_flows._core.caches import chain
 from tfp_flows._core.conditioning import bind, context_size_of
 from tfp_flows._core.cost import operations
 from tfp_flows._core.part import hooks_of
@@ -178,8 +179,7 @@ class Evaluator:
 def _transformed(
     base: tfd.Distribution, bijectors: Sequence[tfb.Bijector], name: str
 ) -> tfd.TransformedDistribution:
-    chain = tfb.Chain(list(reversed(bijectors)))
-    return tfd.TransformedDistribution(base, chain, name=name)
+    return tfd.TransformedDistribution(base, chain(bijectors[::-1]), name=name)
 
 
 def _is_symbolic(value: Any) -> bool:

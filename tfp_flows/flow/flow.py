@@ -12,6 +12,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._core import checks
+from tfp_flows._core.caches import forget_with
 from tfp_flows._core.conditioning import infer_context_size
 from tfp_flows.bijectors.adaptation import adapt, needs_adaptation
 from tfp_flows.data import arguments
@@ -102,6 +103,7 @@ class Flow(keras.Model):
             base, bijectors, self.weights, self._form, self.name
         )
         self._settings, self._trainer = Settings(), None
+        forget_with(self)
         self.built = True
 
     @property

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._core.caches import chain
+
 __all__ = ["Stage", "stage_distributions", "walk"]
 
 tfb = tfp.bijectors
@@ -53,6 +55,6 @@ def stage_distributions(
 ) -> list[tfd.Distribution]:
     """Returns the distribution of every stage, sharing the weights."""
     return [base] + [
-        tfd.TransformedDistribution(base, tfb.Chain(list(reversed(bijectors[:k]))))
+        tfd.TransformedDistribution(base, chain(bijectors[:k][::-1]))
         for k in range(1, len(bijectors) + 1)
     ]
