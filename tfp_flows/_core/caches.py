@@ -77,8 +77,7 @@ def forget_with(owner: Any) -> None:
 def chain(bijectors: Sequence[tfb.Bijector]) -> tfb.Bijector:
     """Returns a `tfb.Chain` of bijectors, the last one first, as a part of a flow."""
     made = tfb.Chain(list(bijectors))
-    # An attribute of this object alone; TFP does not track one of this name.
-    vars(made)["_cache"] = _CacheOfChain(made)
+    compat.give_cache(made, _CacheOfChain(made))
     return made
 
 

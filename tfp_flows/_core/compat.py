@@ -35,6 +35,7 @@ __all__ = [
     "adopted",
     "archive_of",
     "build_metrics_from",
+    "cache_of",
     "cache_of_one",
     "checked_parameters",
     "checked_sample_weight",
@@ -42,6 +43,7 @@ __all__ = [
     "forget_batch_shapes",
     "forget_first_epoch",
     "forget_results",
+    "give_cache",
     "gradients_already_summed",
     "graphs_around",
     "has_weight_decay",
@@ -317,6 +319,26 @@ def cache_of_one(
     """
     names = cache._forward_name, cache._inverse_name
     return kind(*names, bijector, bijector_class, results)
+
+
+def cache_of(bijector: tfb.Bijector) -> Cache:
+    """Returns the cache that a bijector answers from.
+
+    Why: it keeps the log-det beside each value. Without it the log-det of a value that
+    was computed would be computed anew.
+    """
+    return bijector._cache
+
+
+def give_cache(owner: tfb.Bijector | type[tfb.Bijector], cache: Cache) -> None:
+    """Gives a bijector, or a class of bijectors, a cache of its own.
+
+    Why: TFP has one cache for all of them. Without it that one would be changed.
+    """
+    if isinstance(owner, type):
+        owner._cache = cache
+    else:  # TFP does not track the attribute, where it is not set the usual way
+        vars(owner)["_cache"] = cache
 
 
 def shared_results() -> Results:

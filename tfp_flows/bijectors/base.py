@@ -90,8 +90,6 @@ class Bijector(FlowPart, compat.BijectorHooks):
       name: as in TFP.
     """
 
-    _cache = CacheOfBoth()
-
     def __init__(
         self,
         parameters: dict[str, Any],
@@ -267,14 +265,14 @@ class Bijector(FlowPart, compat.BijectorHooks):
         return x, {"ildj": log_det}
 
     def _forward_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
-        cache = self._cache
+        cache = compat.cache_of(self)
         kept = cache.forward(x)  # the attributes live as long as this value
         log_det = -cache.forward_attributes(x)["ildj"]
         del kept
         return log_det
 
     def _inverse_log_det_jacobian(self, y: tf.Tensor) -> tf.Tensor:
-        cache = self._cache
+        cache = compat.cache_of(self)
         kept = cache.inverse(y)
         log_det = cache.inverse_attributes(y)["ildj"]
         del kept
@@ -303,6 +301,9 @@ class Bijector(FlowPart, compat.BijectorHooks):
     def _identity(self) -> int:
         # Equal arguments do not make equal bijectors: each has weights of its own.
         return self._token
+
+
+compat.give_cache(Bijector, CacheOfBoth())
 
 
 def _snake_case(name: str) -> str:
