@@ -60,7 +60,7 @@ def draw(scores: dict[str, np.ndarray], truth: np.ndarray, offset: float, path: 
         left.hist(log_prob[rows], bins, color=COLORS[name], alpha=0.6, label=name)
     left.axvline(offset, color="0.2", linestyle="--")
     left.set(xlabel="log_prob in nats; threshold dashed", ylabel="rows")
-    left.set(title="rows not seen in the fit")
+    left.set(title="held-out rows")
     left.legend(frameon=False, loc="upper left")
     looks = (("-", "0.1"), ("--", "#009e73"), ("-.", "#cc79a7"))
     for (style, color), (name, score) in zip(looks, scores.items(), strict=True):

@@ -56,7 +56,7 @@ print("TensorFlow", tf.__version__, "built for CUDA", built.get("cuda_version", 
 """
 
 
-def seen() -> list[str]:
+def devices_found() -> list[str]:
     """Returns a line for each GPU that TensorFlow finds, and one on TensorFlow."""
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ
     words = [sys.executable, "-c", _LOOK]
@@ -220,7 +220,7 @@ def main(options: argparse.Namespace) -> None:
     # Otherwise each library takes all of the memory for itself.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    devices = seen()
+    devices = devices_found()
     on_gpu = devices[0].startswith("GPU")
     print(*devices, sep="\n")
     if not on_gpu:
@@ -249,7 +249,7 @@ def main(options: argparse.Namespace) -> None:
     if options.write:
         page = (_harness.DOCS / "gpu.md").read_text(encoding="utf-8")
         text = _harness.between(page, BEGIN, END, block(tables, matrices, devices))
-        results = {"seen": devices, "matrices": matrices, "flows": records}
+        results = {"devices": devices, "matrices": matrices, "flows": records}
         _harness.write("gpu", text, results)
 
 
