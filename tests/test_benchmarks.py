@@ -425,7 +425,7 @@ def test_the_gpu_benchmark_runs_on_a_cpu(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         _speed_cases.multiprocessing, "get_context", lambda _: multiprocessing.dummy
     )
-    monkeypatch.setattr(gpu, "devices_found", lambda: ["TensorFlow 2 built for CUDA none"])
+    monkeypatch.setattr(gpu, "devices", lambda: ["TensorFlow 2 built for CUDA none"])
     shutil.copy(_harness.DOCS / "gpu.md", tmp_path)
     monkeypatch.setattr(_harness, "DOCS", tmp_path)
     words = ["--cases", "real_nvp_2d", "--batches", "small", "--methods", "ours"]

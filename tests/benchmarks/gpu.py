@@ -56,7 +56,7 @@ print("TensorFlow", tf.__version__, "built for CUDA", built.get("cuda_version", 
 """
 
 
-def devices_found() -> list[str]:
+def devices() -> list[str]:
     """Returns a line for each GPU that TensorFlow finds, and one on TensorFlow."""
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ
     words = [sys.executable, "-c", _LOOK]
@@ -220,9 +220,9 @@ def main(options: argparse.Namespace) -> None:
     # Otherwise each library takes all of the memory for itself.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    devices = devices_found()
-    on_gpu = devices[0].startswith("GPU")
-    print(*devices, sep="\n")
+    listed = devices()
+    on_gpu = listed[0].startswith("GPU")
+    print(*listed, sep="\n")
     if not on_gpu:
         print("TensorFlow sees no GPU: the CPU is measured, on flows of a few weights.")
     square = MATRICES if on_gpu else dataclasses.replace(MATRICES, width=256, steps=4)
@@ -248,8 +248,8 @@ def main(options: argparse.Namespace) -> None:
             print(tables[-1], flush=True)
     if options.write:
         page = (_harness.DOCS / "gpu.md").read_text(encoding="utf-8")
-        text = _harness.between(page, BEGIN, END, block(tables, matrices, devices))
-        results = {"devices": devices, "matrices": matrices, "flows": records}
+        text = _harness.between(page, BEGIN, END, block(tables, matrices, listed))
+        results = {"devices": listed, "matrices": matrices, "flows": records}
         _harness.write("gpu", text, results)
 
 
