@@ -91,10 +91,10 @@ def test_average_of_the_weights():
     assert -held_out == pytest.approx(average.best, rel=1e-5)
 
 
-def test_epochs_that_do_good_are_not_judged():
+def test_no_average_is_chosen_before_start_from_epoch():
     model = flow()
     model.compile(keras.optimizers.SGD(0.01))
-    elsewhere = points(200, seed=1) + 50.0  # judges that like no step
+    elsewhere = points(200, seed=1) + 50.0  # selection rows that no step helps
     average = WeightAverage(elsewhere, start_from_epoch=2)
     history = model.fit(points(), epochs=4, verbose=0, callbacks=[average])
     losses = history.history["val_loss"]

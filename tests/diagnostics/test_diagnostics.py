@@ -161,10 +161,10 @@ def test_a_dependent_base_is_no_defect():
 
 def test_the_classifier_is_as_good_as_can_be():
     x = normal_rows(5000, 1) + 1.0
-    told = evaluate(identity(1), x).classifier
+    classifier = evaluate(identity(1), x).classifier
     best = stats.norm.cdf(1 / np.sqrt(2))
-    assert told.low < told.auc < told.high
-    assert best - 0.03 < told.auc < best + 0.01
+    assert classifier.low < classifier.auc < classifier.high
+    assert best - 0.03 < classifier.auc < best + 0.01
     a, b = normal_rows(200, 1)[:, 0].round(1), normal_rows(300, 1, 1)[:, 0].round(1)
     expected = roc_auc_score(np.repeat([1, 0], [200, 300]), np.concatenate([a, b]))
     assert two_samples._auc(a, b)[0] == pytest.approx(expected)

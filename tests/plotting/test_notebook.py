@@ -69,7 +69,7 @@ def test_films_play(flow):
 
 def test_a_flow_of_two_coordinates_is_a_row_of_thumbnails(flow):
     text = shown(flow)["text/html"]
-    assert "<b>z&gt;x</b>: 2 coordinates, 2 bijectors, 1 trainable number<" in text
+    assert "<b>z&gt;x</b>: 2 coordinates, 2 bijectors, 1 trainable parameter<" in text
     names = re.findall(r'alt="([^"]+)"', text)
     assert names == ["MultivariateNormalDiag", "Scale", "Rotation2D"]
     base, scaled, turned = thumbnails(text)

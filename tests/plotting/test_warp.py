@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import tensorflow_probability as tfp
 from figures import assert_apart, save
-from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -142,10 +141,16 @@ def test_all_sizes(size):
     warp, log_det = plot_warp(flow), plot_log_det(flow, resolution=5)
     stage = plot_stage(flow, 2, n=50, resolution=5)
     assert len(warp.axes) == (1 if size == 1 else 2)
-    for figure in (warp, log_det.figure, stage.figure):
-        figure.draw_without_rendering()
+    for figure in (warp, log_det.figure):
+        assert_apart(figure)
+    shown = log_det.lines[0].get_ydata() if size == 1 else log_det.images[0].get_array()
+    middle = np.ravel(shown)[len(np.ravel(shown)) // 2]
+    # tanh'(0) = 1, so that only the scale by 2 counts in the middle.
+    assert middle == pytest.approx(size * np.log(2), abs=0.1 * size)
+    ends = np.asarray(flow.stages(50)[-1].samples)[:, : min(size, 2)]
+    np.testing.assert_allclose(stage.collections[-1].get_offsets()[:, 0], ends[:, 0])
     if size == 1:
-        save(plot_line(flow, n=50))
+        assert_apart(plot_line(flow, n=50))
     else:
         with pytest.raises(ValueError, match=f"1 coordinate. Received one of {size}"):
             plot_line(flow)
@@ -302,7 +307,7 @@ def test_log_det_of_one_coordinate_is_a_curve(flow1):
     assert low < 0 < high
 
 
-def test_the_diverging_colours_are_told_apart_without_red_and_green():
+def test_the_diverging_colours_differ_without_red_and_green():
     low, middle, high = (np.array(DIVERGING(v)[:3]) for v in (0.15, 0.5, 0.85))
     np.testing.assert_allclose(middle, to_rgb("white"), atol=0.02)
     # Protanopia and deuteranopia keep blue against yellow apart: B - (R + G) / 2.
@@ -443,7 +448,9 @@ def test_a_line_for_a_context():
     spline = tfpf.bijectors.Spline(4, box=3.0, hidden=(4,), context_size=2, seed=0)
     flow = tfpf.Flow([spline], event_size=1)
     figure = plot_line(flow, context=[1.0, 2.0], n=50)
-    assert isinstance(figure.axes[0], Axes)
+    at, height = figure.axes[2].lines[0].get_data()
+    exact = flow.given([1.0, 2.0]).prob(at[:, None].astype("float32"))
+    np.testing.assert_allclose(height, exact, rtol=1e-3, atol=1e-6)
     with pytest.raises(ValueError, match=r"expected shape \(2,\)"):
         plot_line(flow)
     with pytest.raises(ValueError, match="at least 3 Axes"):

@@ -145,13 +145,13 @@ class FitReport:
                 f"{other.difference:+.4f} ± {other.difference_error:.4f}"
             )
         least = ", ".join(f"{row} ({value:.2f})" for row, value in self.least)
-        return [*lines, f"  rows of least density: {least}"]
+        return [*lines, f"  rows of lowest density (log_prob): {least}"]
 
     def _calibration(self) -> list[str]:
         *coordinates, radius, density = self.calibrations
         worst = sorted(coordinates, key=lambda one: (one.p_value, -one.distance))
         lines = [
-            "Calibration: data among the flow's own distribution",
+            "Calibration: data compared with the flow's own distribution",
             f"  {'':<18} {'distance':>8} {'shift':>7} {'spread':>7} "
             f"{'lowest .5%':>10} {'highest':>8} {'adjusted p':>10}",
         ]

@@ -161,7 +161,7 @@ def _radius(report: FitReport) -> str:
 def _log_density(report: FitReport) -> str:
     density = report.calibrations[-1]
     return (
-        f"Among that of the flow's own points, log_prob of the data is "
+        "log_prob of the data, compared with that of the flow's points, is "
         f"{_degree(density.distance)} off: {_misfit(density)} ({_p(density.p_value)})."
     )
 

@@ -1,7 +1,7 @@
-"""Figures and axes that a notebook shows by themselves.
+"""Figures and axes that a notebook shows without further code.
 
-IPython knows how to show matplotlib's figures only after pyplot was imported, which
-pictures of this package never do.
+IPython shows matplotlib's own figures only after pyplot is imported, which the pictures
+of this package never do.
 """
 
 import io

@@ -1,5 +1,6 @@
 """The look of all pictures; it is passed to each artist and never set globally."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tfp_flows.plotting.shown import ShownAxes, ShownFigure
+
+_LETTERS_PER_INCH, _NOTE_LINE = 14, 0.14  # of the notes below figures
 
 AxesLike = Axes | Sequence[Any] | np.ndarray | None  # any nesting of Axes
 
@@ -166,9 +169,11 @@ def label(ax: Axes, x: str = "", y: str = "", size: float = 9) -> None:
 
 
 def note(figure: Figure, text: str, height: float = 0.4) -> None:
-    """Writes below all axes, and makes the figure higher by so many inches."""
+    """Writes below all axes, and makes the figure higher by `height` inches."""
+    lines = textwrap.wrap(text, int(_LETTERS_PER_INCH * figure.get_figwidth()))
+    height += _NOTE_LINE * (len(lines) - 1)
     figure.set_figheight(figure.get_figheight() + height)
-    figure.supxlabel(text, fontsize=8, color=INK, fontfamily=FONT)
+    figure.supxlabel("\n".join(lines), fontsize=8, color=INK, fontfamily=FONT)
 
 
 def legend(ax: Axes) -> None:

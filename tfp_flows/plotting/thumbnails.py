@@ -15,24 +15,24 @@ from tfp_flows.flow import Flow, Stage
 from tfp_flows.plotting import panels, style
 from tfp_flows.plotting.limits import robust_limits
 
-__all__ = ["flow_as_html"]
+__all__ = ["flow_as_html", "trainable_parameters"]
 
 _POINTS = 400
 _SIZE = 0.9  # inches
-_COLORS = 64  # of a thumbnail's palette, which makes its file a third as large
-_MOST_STAGES = 30  # that are drawn
+_COLORS = 64  # colours in the palette; with these a file is a third as large
+_MOST_STAGES = 30  # stages that are drawn; a longer flow is shown as a table
 
 
 def flow_as_html(flow: Flow, names: Sequence[str]) -> str:
     """Returns a flow as a part of a page.
 
-    A flow of one or two coordinates is shown as one thumbnail a stage: points with the
-    colours of their places in the base, or the density over a line. A conditional flow,
-    a wider or a very long one is shown as a table of its stages.
+    A flow of one or two coordinates is shown as one thumbnail for each stage: points in
+    the colours of their places in the base, or the density over a line. A conditional
+    flow, a wider one or a very long one is shown as a table of its stages.
 
     Args:
-      flow: which is drawn as it is now.
-      names: of the base and of each bijector.
+      flow: a Flow, which is drawn as it is now.
+      names: the names of the base and of each bijector.
     """
     is_drawn = (
         flow.event_size <= 2 and not flow.context_size and len(names) <= _MOST_STAGES
@@ -45,7 +45,7 @@ def _headline(flow: Flow) -> str:
     parts = [
         _count(flow.event_size, "coordinate"),
         _count(len(flow.bijectors), "bijector"),
-        _count(_weights(flow), "trainable number"),
+        _count(trainable_parameters(flow), "trainable parameter"),
     ]
     if flow.context_size:
         parts.insert(1, f"context of {_count(flow.context_size, 'coordinate')}")
@@ -56,21 +56,22 @@ def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
-def _weights(part: Any) -> int:
-    """Returns how many trainable numbers a flow or a part of it has."""
+def trainable_parameters(part: Any) -> int:
+    """Returns how many trainable parameters a flow or a part of it has."""
     return sum(int(np.prod(weight.shape)) for weight in part.trainable_variables)
 
 
 def _table(flow: Flow, names: Sequence[str]) -> str:
     rows = [
-        f"<tr><td>{i}</td><td>{html.escape(name)}</td><td>{_weights(part):,}</td></tr>"
+        f"<tr><td>{i}</td><td>{html.escape(name)}</td><td>{trainable_parameters(part):,}</td></tr>"
         for i, (name, part) in enumerate(
             zip(names, (flow.base, *flow.bijectors), strict=True)
         )
     ]
     return (
         "<table><thead><tr><th>stage</th><th>from base to data</th>"
-        f"<th>trainable numbers</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        "<th>trainable parameters</th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table>"
     )
 
 

@@ -198,8 +198,11 @@ def plot_log_det(
         bar.ax.tick_params(labelsize=7, labelcolor=style.INK, color=style.MUTED)
         bar.outline.set_visible(False)
         panels.set_limits(ax, plane)
-        if np.nanmax(np.abs(values), initial=0.0) < _LEAST_LOG_DET:
+        finite = values[np.isfinite(values)]
+        if np.max(np.abs(finite), initial=0.0) < _LEAST_LOG_DET:
             panels.remark(ax, f"volume is kept, to {_LEAST_LOG_DET} nats")
+        elif np.ptp(finite) < _LEAST_LOG_DET:
+            panels.remark(ax, f"{finite[0]:.3g} nats everywhere")
         names = [f"coordinate {i}" for i in picked]
         style.label(ax, *(f"{picture.axis_names[0]}, {name}" for name in names))
     style.title(ax, picture.titles[1])

@@ -3,6 +3,7 @@
 import html
 import json
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from importlib import metadata, resources
 from pathlib import Path
@@ -20,6 +21,7 @@ from tfp_flows.diagnostics.held_out import FittedDensity
 from tfp_flows.flow import Flow
 from tfp_flows.flow.composition import random_orders
 from tfp_flows.plotting.page_figures import as_image, as_svg
+from tfp_flows.plotting.thumbnails import trainable_parameters
 from tfp_flows.reporting.explorer import explorer_data
 
 __all__ = ["report"]
@@ -132,14 +134,9 @@ def _summary(flow: Flow, found: FitReport) -> str:
     columns = f"{len(found.names)} column{'s' * (len(found.names) > 1)}"
     count = len(flow.bijectors)
     return (
-        f"{count} bijector{'s' * (count != 1)}, {_weights(flow):,} trainable "
-        f"parameters; tested at {found.rows:,} held-out rows of {columns}"
+        f"{count} bijector{'s' * (count != 1)}, {trainable_parameters(flow):,} "
+        f"trainable parameters; tested at {found.rows:,} held-out rows of {columns}"
     )
-
-
-def _weights(part: Any) -> int:
-    """Returns the number of trainable parameters of a flow or of a part of it."""
-    return sum(int(np.prod(weight.shape)) for weight in part.trainable_variables)
 
 
 # Sections
@@ -153,7 +150,8 @@ def _verdicts(found: FitReport) -> str:
         kind = "good" if found.passed and i == 0 else "bad" if i <= failed else ""
         if found.passed and i > 0:
             kind = ""
-        lines.append(f'<li class="{kind}">{html.escape(verdict)}</li>')
+        text = re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(verdict))
+        lines.append(f'<li class="{kind}">{text}</li>')
     return "\n".join(lines)
 
 
@@ -278,7 +276,14 @@ def _architecture(flow: Flow, names: Sequence[str]) -> str:
     rows = []
     for i, (part, name) in enumerate(zip(parts, names, strict=True)):
         place = str(i - 1) if i else "base"
-        rows.append((place, name, _settings(part) if i else "", f"{_weights(part):,}"))
+        rows.append(
+            (
+                place,
+                name,
+                _settings(part) if i else "",
+                f"{trainable_parameters(part):,}",
+            )
+        )
     header = ("", "bijector", "settings", "trainable parameters")
     return _table(header, rows, numbers=(3,))
 
