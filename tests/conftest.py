@@ -24,8 +24,25 @@ def pytest_addoption(parser):
     )
 
 
+# Examples in docstrings that take more than two seconds.
+LONG_EXAMPLES = (
+    "CosineToDeadline",
+    "LogProb",
+    "StagePictures",
+    "animate_training",
+    "compare_orders",
+    "gaussianization",
+    "report",
+    "residual",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Keeps a share of the cases of each test that is marked as a campaign."""
+    """Marks slow examples; draws a share of the cases of each campaign."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem) and item.name.endswith(LONG_EXAMPLES):
+            item.add_marker("slow")
     share = config.getoption("--campaign-share")
     campaigns = collections.defaultdict(list)
     for item in items:

@@ -251,6 +251,7 @@ def test_each_context_has_its_matrix(make):
 # Flows and files
 
 
+@pytest.mark.slow
 def test_a_trained_flow_comes_back_from_its_file(tmp_path):
     flow = tfpf.Flow(
         [

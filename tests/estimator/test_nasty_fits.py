@@ -14,6 +14,7 @@ def test_a_fit_is_its_seed():
     assert names == {"FlowDensity", *nasty_fits.recipes.__all__}
 
 
+@pytest.mark.slow
 def test_what_is_not_finite_is_seen(capsys):
     fit = next(
         fit

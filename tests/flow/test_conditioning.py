@@ -38,8 +38,9 @@ def flow():
     return conditional_flow()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trainable():
+    """Whose weights may be any: a new one would be traced anew."""
     flow = conditional_flow()
     flow.compile("adam")
     return flow
@@ -73,12 +74,13 @@ class TestGiven:
         assert given.event_shape == (2,)
         log_prob = given.log_prob(x)
         assert log_prob.shape == expected
+        some = slice(None, None, 5)
         each = row_by_row(
             flow,
-            np.broadcast_to(x, (*expected, 2)).reshape(-1, 2),
-            np.broadcast_to(c, (*expected, 3)).reshape(-1, 3),
+            np.broadcast_to(x, (*expected, 2)).reshape(-1, 2)[some],
+            np.broadcast_to(c, (*expected, 3)).reshape(-1, 3)[some],
         )
-        np.testing.assert_allclose(np.ravel(log_prob), each, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(np.ravel(log_prob)[some], each, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize("context", [(3,), (5, 3), (5, 1, 3)])
     @pytest.mark.parametrize("n", [(), 7, (7, 4)])

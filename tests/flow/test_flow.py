@@ -42,6 +42,14 @@ def coupling_flow(seed=0, event_size=2, **options):
     )
 
 
+@pytest.fixture(scope="module")
+def trainable():
+    """Whose weights may be any: a new one would be traced anew."""
+    flow = coupling_flow()
+    flow.compile("adam")
+    return flow
+
+
 def five_stages():
     """The tutorial's chain."""
     return tfpf.Flow(
@@ -169,7 +177,9 @@ class TestComposition:
             make()
 
     def test_a_flow_passes_the_checker(self, x):
-        assert "round_trip" in check_flow(coupling_flow(), x[:20])
+        assert "round_trip" in check_flow(
+            coupling_flow(), x[:20], skip=["xla", "keras_file"]
+        )
 
 
 class TestFit:
@@ -227,12 +237,14 @@ class TestFit:
         ],
         ids=["numpy", "float64", "list", "tensor", "pandas", "tf.data", "dict"],
     )
-    def test_forms_of_data(self, form, x):
-        flow = coupling_flow()
-        flow.compile("adam")
-        flow.fit(form(x), epochs=1, verbose=0, validation_data=form(x))
-        assert flow.evaluate(form(x), verbose=0) == pytest.approx(
-            flow.evaluate(x, verbose=0), rel=1e-5
+    def test_forms_of_data(self, form, x, trainable):
+        before = trainable.get_weights()
+        trainable.fit(form(x), epochs=1, verbose=0, validation_data=form(x))
+        assert any(
+            (a != b).any() for a, b in zip(before, trainable.get_weights(), strict=True)
+        )
+        assert trainable.evaluate(form(x), verbose=0) == pytest.approx(
+            -np.mean(trainable.log_prob(x)), rel=1e-5
         )
 
     def test_metrics_see_points_and_log_prob(self, x):
@@ -335,15 +347,13 @@ class TestFit:
             (np.ma.masked_equal([[1.0, 0.0]], 0.0), ValueError, "masked entries"),
         ],
     )
-    def test_bad_data_stop_at_the_door(self, data, kind, message):
-        flow = coupling_flow()
-        flow.compile("adam")
+    def test_bad_data_stop_at_the_door(self, data, kind, message, trainable):
         with pytest.raises(kind, match=message):
-            flow.fit(data)
+            trainable.fit(data)
         with pytest.raises(kind, match=message):
-            flow.evaluate(data)
+            trainable.evaluate(data)
         with pytest.raises(kind, match=message):
-            flow.fit(np.zeros((5, 2)), validation_data=data)
+            trainable.fit(np.zeros((5, 2)), validation_data=data)
 
     def test_targets_and_other_losses_are_refused(self, x):
         flow = coupling_flow()
@@ -512,7 +522,7 @@ class TestOrders:
         names = [[s.name for s in flow.shuffled(seed=s).stages(2)] for s in (1, 1, 2)]
         assert names[0] == names[1]
         assert sorted(names[0]) == sorted(s.name for s in flow.stages(2))
-        for seed in range(5):
+        for seed in range(2):
             shuffled = tfpf.Flow([tfb.Exp(), tfb.Shift([1.0])]).shuffled(seed=seed)
             assert [s.name for s in shuffled.stages(2)][1:] == ["Shift", "Exp"]
 

@@ -251,7 +251,9 @@ class TestFit:
 
 
 class TestFiles:
-    @pytest.mark.parametrize("fitted", [False, True])
+    @pytest.mark.parametrize(
+        "fitted", [False, pytest.param(True, marks=pytest.mark.slow)]
+    )
     def test_saved_and_loaded(self, fitted, tmp_path):
         flow = conditional_flow()
         if fitted:  # by itself before, with an optimizer of its own

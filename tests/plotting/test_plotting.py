@@ -239,7 +239,9 @@ def test_sixty_four_coordinates():
             draw(flow)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 6, 20])
+@pytest.mark.parametrize(
+    "count", [0, 1, 2, 6, pytest.param(20, marks=pytest.mark.slow)]
+)
 def test_panels_do_not_overlap(count):
     bijectors = [tfpf.bijectors.Rotation2D(0.3 * i) for i in range(count)]
     flow = tfpf.Flow(bijectors, event_size=2)

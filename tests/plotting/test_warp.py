@@ -156,7 +156,7 @@ def test_all_sizes(size):
             plot_line(flow)
 
 
-@pytest.mark.parametrize("count", [0, 2, 20])
+@pytest.mark.parametrize("count", [0, 2, pytest.param(20, marks=pytest.mark.slow)])
 def test_any_number_of_stages_stays_readable(count):
     rotations = [tfpf.bijectors.Rotation2D(0.3 * i) for i in range(count)]
     flow = tfpf.Flow(rotations, event_size=2)

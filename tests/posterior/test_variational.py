@@ -195,6 +195,7 @@ class TestReverseKL:
             loaded.sample(5, seed=0), flow.sample(5, seed=0), rtol=1e-5
         )
 
+    @pytest.mark.slow
     def test_under_xla(self):
         flow = coupling_flow()
         model = ReverseKL(flow, gaussian)
@@ -202,6 +203,7 @@ class TestReverseKL:
         history = model.fit(epochs=1, steps_per_epoch=2, batch_size=8, verbose=0)
         assert np.isfinite(history.history["loss"]).all()
 
+    @pytest.mark.slow
     def test_samples_of_a_boxed_flow_stay_in_the_box(self):
         couplings = [
             SplineCoupling(

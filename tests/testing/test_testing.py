@@ -91,11 +91,16 @@ def failures_of(bijector, x, **options):
     return caught.value.failures, str(caught.value)
 
 
+DEAR = {"xla", "keras_file"}
+
+
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_bijectors_pass(name):
     make, x = RIGHT[name]
-    passed = check_bijector(make, x)
-    assert set(BIJECTOR_CHECKS) - set(passed) <= {"config", "keras_file", "context"}
+    skip = set() if name in ("Scale", "Permute") else DEAR
+    passed = check_bijector(make, x, skip=skip)
+    left_out = {"config", "keras_file", "context"} | skip
+    assert set(BIJECTOR_CHECKS) - set(passed) <= left_out
     assert list(passed) == [check for check in BIJECTOR_CHECKS if check in passed]
 
 
@@ -232,7 +237,9 @@ def test_skip_leaves_out():
     assert check_bijector(mutants.WrongInverse, X2, skip=skip) == ("graph",)
 
 
-@pytest.mark.parametrize("x", [X2, X3, X3[:, :1]])
+@pytest.mark.parametrize(
+    "x", [X2, *(pytest.param(x, marks=pytest.mark.slow) for x in (X3, X3[:, :1]))]
+)
 def test_a_right_conditional_bijector_passes(x):
     context = np.random.default_rng(0).normal(size=(len(x), 1))
     assert check_bijector(mutants.Conditional, x, context=context) == BIJECTOR_CHECKS
@@ -240,8 +247,10 @@ def test_a_right_conditional_bijector_passes(x):
 
 @pytest.mark.parametrize("wrap", [tfb.Invert, lambda b: tfb.Chain([tfb.Exp(), b])])
 def test_a_context_reaches_through_compositions(wrap):
-    passed = check_bijector(lambda: wrap(mutants.Conditional()), X2, context=C1)
-    assert set(BIJECTOR_CHECKS) - {"config"} == set(passed)
+    passed = check_bijector(
+        lambda: wrap(mutants.Conditional()), X2, context=C1, skip=DEAR
+    )
+    assert set(BIJECTOR_CHECKS) - {"config"} - DEAR == set(passed)
 
 
 def test_an_instance_can_be_conditional():
@@ -433,7 +442,7 @@ def conditional_flow(event_size=2):
     return flow
 
 
-@pytest.mark.parametrize("event_size", [1, 2])
+@pytest.mark.parametrize("event_size", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_right_conditional_flow_passes(event_size):
     flow = conditional_flow(event_size)
     assert check_flow(flow, X2[:, :event_size], context=C1) == FLOW_CHECKS

@@ -39,7 +39,8 @@ def test_the_seed_of_keras_orders_the_rows():
     assert not np.array_equal(model.get_weights()[0], once[0])
 
 
-@pytest.mark.parametrize("rows", [400, 380, 129])  # even, with a rest, an odd one
+# Even, with a rest, an odd one.
+@pytest.mark.parametrize("rows", [pytest.param(400, marks=pytest.mark.slow), 380, 129])
 def test_parts_of_batches_are_the_whole(monkeypatch, rows):
     losses, weights = [], []
     for parts in (1, 4):
@@ -181,8 +182,14 @@ def test_predict_of_many_batches():
 # Adam
 
 
-@pytest.mark.parametrize("options", [{}, {"global_clipnorm": 0.1}])
-@pytest.mark.parametrize("kind", [keras.optimizers.Adam, keras.optimizers.AdamW])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (keras.optimizers.Adam, {}),
+        (keras.optimizers.AdamW, {"global_clipnorm": 0.1}),
+        pytest.param(keras.optimizers.AdamW, {}, marks=pytest.mark.slow),
+    ],
+)
 def test_fused_adam_is_adam(kind, options):
     class Plain(kind):
         """Not fused: a subclass."""
