@@ -17,7 +17,7 @@ SEVERAL = re.compile(
 
 
 class Docstrings(griffe.Extension):
-    """Makes formulas code blocks, and `Example` and `Source` sections."""
+    """Makes formulas code blocks, examples sections, and `import x as x` public."""
 
     def on_module_members(
         self, *, node: ast.AST | griffe.ObjectNode, mod: griffe.Module, **_: Any
