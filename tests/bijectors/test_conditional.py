@@ -194,7 +194,7 @@ def test_tfp_draws_for_each_context():
     assert drawn.shape == (5, 11, 2) and batch == [11]
 
 
-def steered(cls, *args, kernel, **options):
+def with_kernel(cls, *args, kernel, **options):
     """One whose parameters are their initial values plus kernel · context."""
     bijector = cls(*args, context_size=1, hidden=(), **options)
     bijector.build(2, "float64")
@@ -203,12 +203,12 @@ def steered(cls, *args, kernel, **options):
     return bijector
 
 
-class TestWhatTheContextSteers:
+class TestWhatTheContextChanges:
     x = points(2)
     c = np.linspace(-1, 1, 11)
 
     def given(self, *args, **options):
-        return steered(*args, **options).given(self.c[:, np.newaxis])
+        return with_kernel(*args, **options).given(self.c[:, np.newaxis])
 
     @pytest.mark.parametrize(
         ("cls", "start", "kernel", "values"),
@@ -246,7 +246,7 @@ class TestWhatTheContextSteers:
         )
 
     def test_there_is_no_mixture_without_a_context(self):
-        bijector = steered(MixtureCDF, 3, kernel=0.0)
+        bijector = with_kernel(MixtureCDF, 3, kernel=0.0)
         with pytest.raises(ValueError, match=r"given\(context\).mixture"):
             bijector.mixture  # noqa: B018
 

@@ -52,7 +52,7 @@ def test_products_are_in_bfloat16_and_all_else_in_float32(name):
     ],
 )
 def test_the_log_det_is_that_of_the_map(factory):
-    """The networks are coarse; the map that they steer, and its log-det, are not."""
+    """The networks are coarse; the maps of their outputs, and log-dets, are not."""
     x = 1.5 * np.random.default_rng(0).normal(size=(11, 3))
     # TensorFlow's graphs join operations, and round between others of them.
     skip = ("graph", "xla", "keras_file")

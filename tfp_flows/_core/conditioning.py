@@ -96,7 +96,7 @@ def bind(part: Any, context: tf.Tensor | None) -> Any:
 
 
 def _inner(part: tfb.Bijector) -> list[tfb.Bijector]:
-    return list(getattr(part, "bijectors", None) or [part.bijector])
+    return list(part.bijectors) if isinstance(part, Chain) else [part.bijector]
 
 
 def _class_name(part: Any) -> str:

@@ -19,10 +19,11 @@ class ElementwiseMap(Described):
 
         y_i = f(x_i; parameters_i)
 
-    A subclass gives `parameter_count`, `forward` and `inverse`. It keeps the arguments
-    of its constructor as attributes of the same names, which lets a flow copy and save
-    it; register it with `keras.saving.register_keras_serializable`. A map holds no
-    weights itself, so that one map may serve several bijectors.
+    A subclass sets `parameter_count`, as a class attribute or in its constructor, and
+    gives `forward` and `inverse`. It keeps the arguments of its constructor as
+    attributes of the same names, which lets a flow copy and save it; register it with
+    `keras.saving.register_keras_serializable`. A map holds no weights itself, so that
+    one map may serve several bijectors.
 
     Attributes:
       parameter_count: number of parameters of each coordinate. They may be any real

@@ -71,17 +71,8 @@ class BernsteinMap(ElementwiseMap):
             raise ValueError(
                 f"`degree` must be at most {_MAX_DEGREE}. Received: {degree}."
             )
-        self.box = as_box(box)
-
-    @property
-    def parameter_count(self) -> int:
-        """The degree plus 1: a shift, and the differences of the coefficients."""
-        return self.degree + 1
-
-    @property
-    def interval(self) -> str | tuple[float, float]:
-        """The box."""
-        return self.box
+        self.box = self.interval = as_box(box)
+        self.parameter_count = self.degree + 1
 
     def forward(
         self, x: tf.Tensor, parameters: tf.Tensor, low: tf.Tensor, width: tf.Tensor

@@ -63,11 +63,7 @@ class MixtureCDFMap(ElementwiseMap):
 
     def __init__(self, components: int = 8) -> None:
         self.components = checks.positive_size(components, "components")
-
-    @property
-    def parameter_count(self) -> int:
-        """3K + 3."""
-        return 3 * self.components + 3
+        self.parameter_count = 3 * self.components + 3
 
     def forward(
         self, x: tf.Tensor, parameters: tf.Tensor

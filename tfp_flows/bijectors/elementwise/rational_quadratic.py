@@ -92,21 +92,10 @@ class RationalQuadraticMap(ElementwiseMap):
             raise ValueError("`affine` must be False for angles.")
         self.affine = affine
         self.circular = circular
-
-    @property
-    def parameter_count(self) -> int:
-        """3K - 1, with `affine` 3K + 1, and for angles 3K + 1."""
-        return parameter_count(self.bins, circular=self.circular) + 2 * self.affine
-
-    @property
-    def interval(self) -> str | tuple[float, float]:
-        """The box, which is the circle for angles."""
-        return CIRCLE if self.circular else self.box
-
-    @property
-    def periodic(self) -> bool:
-        """Whether the coordinates are angles."""
-        return self.circular
+        self.parameter_count = parameter_count(self.bins, circular=circular)
+        self.parameter_count += 2 * affine
+        self.interval = CIRCLE if circular else self.box
+        self.periodic = circular
 
     def forward(
         self, x: tf.Tensor, parameters: tf.Tensor, low: tf.Tensor, width: tf.Tensor
