@@ -1,6 +1,7 @@
 """The mixture of few rows: cross-validation chooses its size and its shrinkage."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from sklearn.mixture import GaussianMixture
@@ -117,7 +118,7 @@ def _climbed(
 
 
 def _fitted(
-    z: np.ndarray, size: int, ridge: float, seed: int, **options: int
+    z: np.ndarray, size: int, ridge: float, seed: int, **options: Any
 ) -> GaussianMixture:
     options = {"init_params": "k-means++", "max_iter": _ITERATIONS, **options}
     return GaussianMixture(size, reg_covar=ridge, random_state=seed, **options).fit(z)

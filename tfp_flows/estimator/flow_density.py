@@ -1,6 +1,6 @@
 """FlowDensity: a flow as a scikit-learn estimator."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -26,6 +26,7 @@ from tfp_flows.estimator.verdict import Result
 from tfp_flows.estimator.warm_fit import warm_fit
 from tfp_flows.flow import Flow
 from tfp_flows.supports import Supports
+from tfp_flows.supports.column import Specs
 
 __all__ = ["FlowDensity"]
 
@@ -128,7 +129,7 @@ class FlowDensity(
     def __init__(
         self,
         *,
-        support: str | Sequence[Any] | Mapping[Any, Any] = "real",
+        support: Specs = "real",
         layers: int | None = None,
         hidden: Sequence[int] | None = None,
         bins: int = 8,
@@ -182,7 +183,8 @@ class FlowDensity(
             real = bijector.inverse(real)
         location, scale = _units(real.numpy())
         z = (real.numpy() - location) / scale
-        result = warm_fit(z, sample_weight, self._settings(*X.shape, seed), clock)
+        settings = self._settings(len(X), d, seed)
+        result = warm_fit(z, sample_weight, settings, clock)
         self.flow_, self._supports = _in_units(result, location, scale, supports)
         self.history_ = result.history
         self.start_, self.held_out_ = result.start, result.held_out

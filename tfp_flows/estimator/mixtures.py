@@ -212,8 +212,9 @@ def mixtures_of_all_sizes(
     train = train[: _row_count(len(train), clock.seconds)]
     sizes = _start_sizes(*train.shape)
     starts: dict[int, Start] = {}
-    k, pace = 1, math.inf
-    while k:
+    k: int | None = 1
+    pace = math.inf
+    while k is not None:
         before = clock.spent
         mixture, seconds = _fitted(train, k, seed, _LEAST_VARIANCE, clock)
         starts[k] = Start.scored(mixture, held_out)

@@ -137,11 +137,22 @@ class Trained:
 
 @dataclasses.dataclass(frozen=True)
 class _Entrant:
-    """A start in the race: the state of its flow, and the scores of selection rows."""
+    """A start in the race.
+
+    Args:
+      start: the mixture.
+      state: of the flow that started from it.
+      scores: log-density of the selection rows, `(n,)`, in nats; empty before a race.
+    """
 
     start: Start
     state: State
-    scores: np.ndarray | None = None
+    scores: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))
+
+    @property
+    def has_raced(self) -> bool:
+        """Whether the flow was trained for a while."""
+        return len(self.scores) > 0
 
     @property
     def mean_score(self) -> float:
@@ -159,7 +170,7 @@ def race(flow: SharedFlow, starts: Sequence[Start], budget: Budget) -> Trained:
       budget: how long it may be trained.
     """
     winner = _winner(flow, starts, budget)
-    warm_up = _WARM_UP if winner.scores is None else 0.0  # the race warmed it up
+    warm_up = 0.0 if winner.has_raced else _WARM_UP
     finish = (
         _finish
         if len(flow.rows.validation) >= _ENOUGH_VALIDATION
@@ -174,7 +185,7 @@ def race(flow: SharedFlow, starts: Sequence[Start], budget: Budget) -> Trained:
 def _winner(flow: SharedFlow, starts: Sequence[Start], budget: Budget) -> _Entrant:
     """Trains each start for a while, the best few for longer, and returns one.
 
-    The entrant has scores if there was time and reason for a race.
+    There is no race if there is only one start, or time for only one.
     """
     seconds = budget.seconds
     entrants = [_Entrant(start, flow.state_of(start)) for start in starts]

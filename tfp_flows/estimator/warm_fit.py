@@ -87,6 +87,7 @@ def _mixtures_while_compiling(
     rows: Rows, settings: Settings, clock: Clock
 ) -> tuple[Mixtures, SharedFlow, Budget]:
     """Fits mixtures in a thread while the flow's graphs are compiled in this one."""
+    n, d = rows.train.shape
     left = clock.left
     short = min(_MIXTURES_SHORT_SECONDS, _MIXTURES_SHORT * left)
     cancelled = threading.Event()
@@ -94,7 +95,7 @@ def _mixtures_while_compiling(
     with quiet(), ThreadPoolExecutor(1) as thread:
         task = thread.submit(fit_mixtures, rows, settings.seed, allowance)
         try:
-            components = most_components(*rows.train.shape, allowance.seconds)
+            components = most_components(n, d, allowance.seconds)
             flow = SharedFlow(
                 rows, components, settings, jit_compile=clock.left > _XLA_SECONDS
             )

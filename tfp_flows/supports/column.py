@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 
 from tfp_flows._core import checks
 
-__all__ = ["Column", "Spec", "as_column"]
+__all__ = ["Column", "Spec", "Specs", "as_column"]
 
 # What says which values a column can have: see the table of `Supports`.
 Spec = str | Sequence[Any]
+
+# One for all columns, one for each, or some by name.
+Specs = Spec | list[Spec] | dict[Any, Spec]
 
 
 class Column(NamedTuple):
@@ -97,7 +100,7 @@ def as_column(spec: Spec, where: str = "`spec`") -> Column:
 def _end(end: Any, default: float, spec: Any, where: str) -> float:
     if end is None:
         return default
-    if not isinstance(end, numbers.Real) or isinstance(end, bool) or end != end:
+    if isinstance(end, bool) or not isinstance(end, numbers.Real) or end != end:
         raise TypeError(
             f"{where}: ends must be numbers, or None for no end. Received: {spec!r}."
         )

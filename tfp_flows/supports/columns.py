@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tfp_flows._core import checks
-from tfp_flows.supports.column import Column, Spec, as_column
+from tfp_flows.supports.column import Column, Spec, Specs, as_column
 
 __all__ = ["Columns"]
 
@@ -41,7 +41,7 @@ class Columns:
 
     def __init__(
         self,
-        spec: Spec | list[Spec] | dict[Any, Spec],
+        spec: Specs,
         event_size: int,
         *,
         names: Iterable[Any] | None,
@@ -63,10 +63,9 @@ class Columns:
         self.circles = np.flatnonzero(kinds == "circular")
         self.periods = (self.high - self.low)[self.circles]
 
-    def _read(self, spec: Spec | list[Spec] | dict[Any, Spec]) -> list[Column]:
+    def _read(self, spec: Specs) -> list[Column]:
         if isinstance(spec, dict):
-            known = range(self.event_size) if self.names is None else self.names
-            known = list(known)
+            known = list(self.names or range(self.event_size))
             for name in spec:
                 if name not in known:
                     checks.pick(str(name), map(str, known), "column")
@@ -83,7 +82,7 @@ class Columns:
         return [as_column(one, self._label(i)) for i, one in enumerate(spec)]
 
     def _label(self, i: int) -> str:
-        return f"Column {int(i) if self.names is None else self.names[i]!r}"
+        return f"Column {i if self.names is None else self.names[i]!r}"
 
     def specs(self) -> list[Spec]:
         """Returns a spec for each column, as plain data."""
@@ -139,7 +138,7 @@ class Columns:
         x = self.array(x)
         points = x.reshape(-1, self.event_size)
         outside = ~self.contain(points)
-        for i in np.flatnonzero(outside.any(axis=0)):
+        for i in np.flatnonzero(outside.any(axis=0)).tolist():
             row = int(np.argmax(outside[:, i]))
             raise ValueError(
                 f"{self._label(i)} must hold {self._columns[i].values()}. Received "
@@ -148,7 +147,7 @@ class Columns:
             )
         limit = 2.0 ** (np.finfo(self.dtype).nmant + 1 - _BITS_WITHIN_CELL)
         large = np.abs(points[:, self.integers]) > limit
-        for i in self.integers[large.any(axis=0)]:
+        for i in self.integers[large.any(axis=0)].tolist():
             raise ValueError(
                 f"{self._label(i)} holds whole numbers beyond ±{limit:.0f}, whose "
                 f"fractions {self.dtype} cannot tell apart. Remedy: "

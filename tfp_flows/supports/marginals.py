@@ -80,9 +80,11 @@ def over_turns(
                 step = np.zeros(points.shape[1])
                 step[column] = sign * periods[i]
                 found += _outwards(log_density, points, of, rows, step, near, total)
-            *found, is_near = (np.concatenate(p) for p in zip(*found, strict=True))
-            counts = _count(found[2], total[found[1]]) | (takes_all & is_near)
-            points, of, terms = (part[counts] for part in found)
+            points, of, terms, is_near = (
+                np.concatenate(part) for part in zip(*found, strict=True)
+            )
+            counts = _count(terms, total[of]) | (takes_all & is_near)
+            points, of, terms = points[counts], of[counts], terms[counts]
         return total
 
     return _in_blocks(wrapped, _AT_ONCE // int(min(turns_near, _ALL_TURNS)))
@@ -210,7 +212,7 @@ def _rules(axes: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             log_weights = np.log(weights * 30 * (s * (1 - s)) ** 2)
             grid = np.meshgrid(*[nodes] * axes, indexing="ij")
             products = np.meshgrid(*[log_weights] * axes, indexing="ij")
-            yield np.stack(grid, -1).reshape(-1, axes), sum(products).ravel()
+            yield np.stack(grid, -1).reshape(-1, axes), np.sum(products, 0).ravel()
             order *= 2
         return
     shift = np.random.default_rng(0).uniform(size=axes)

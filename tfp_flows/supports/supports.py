@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 from tfp_flows._core import checks
 from tfp_flows.bijectors.bounded import Bounded
 from tfp_flows.flow import Flow
-from tfp_flows.supports.column import Spec
+from tfp_flows.supports.column import Specs
 from tfp_flows.supports.columns import Columns
 from tfp_flows.supports.marginals import LogDensity, over_cells, over_turns
 
@@ -86,19 +86,19 @@ class Supports:
 
     def __init__(
         self,
-        spec: Spec | list[Spec] | dict[Any, Spec],
+        spec: Specs,
         event_size: int,
         *,
         columns: Iterable[Any] | None = None,
         dtype: Any = None,
     ) -> None:
         dtype = tf.as_dtype(dtype or keras.config.floatx()).name
-        self._columns = columns = Columns(spec, event_size, names=columns, dtype=dtype)
-        self.event_size = columns.event_size
-        self.columns = columns.names
+        self._columns = Columns(spec, event_size, names=columns, dtype=dtype)
+        self.event_size = self._columns.event_size
+        self.columns = self._columns.names
         self.dtype = dtype
         # `adapt` sets both from data.
-        self._cuts = columns.low[columns.circles]
+        self._cuts = self._columns.low[self._columns.circles]
         self._scales = np.ones(event_size)
 
     @property
@@ -350,14 +350,15 @@ def _emptiest(angles: np.ndarray, low: float, period: float) -> float:
 def _log_density(flow: Flow, context: np.ndarray | None) -> LogDensity:
     """Returns the flow's own log-density of points on the line."""
 
-    def unconditional(points: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        return flow.log_prob(points).numpy().astype(np.float64)
+    if context is None:
+        return lambda points, rows: flow.log_prob(points).numpy().astype(np.float64)
+    contexts = context
 
     def conditional(points: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        given = flow.given(context[rows])
+        given = flow.given(contexts[rows])
         return given.log_prob(points.astype(flow.dtype)).numpy().astype(np.float64)
 
-    return unconditional if context is None else conditional
+    return conditional
 
 
 def _drawn(flow: Flow, context: np.ndarray | None) -> np.ndarray:
