@@ -1,4 +1,4 @@
-"""Random short fits to nasty data stay finite; what measures them sees it if not."""
+"""Random short fits to nasty data stay finite, and their benchmark notices if not."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 
-def test_a_fit_is_its_seed():
+def test_the_seed_determines_a_fit():
     assert str(nasty_fits.draw_fit(3)) == str(nasty_fits.draw_fit(3))
     np.testing.assert_array_equal(nasty_fits.draw_fit(3).x, nasty_fits.draw_fit(3).x)
     names = {nasty_fits.draw_fit(seed).name for seed in range(150)}
@@ -15,7 +15,7 @@ def test_a_fit_is_its_seed():
 
 
 @pytest.mark.slow
-def test_what_is_not_finite_is_seen(capsys):
+def test_what_is_not_finite_is_found(capsys):
     fit = next(
         fit
         for fit in map(nasty_fits.draw_fit, range(1000))

@@ -1,4 +1,4 @@
-"""Supports: densities and masses in the data's own units, and points that stay in."""
+"""Supports: densities and masses in the data's own units, samples within them."""
 
 import json
 import math
@@ -171,11 +171,11 @@ class TestDensity:
         assert np.exp(log_prob) @ width == pytest.approx(1.0, abs=1e-6)
 
     def test_many_circles(self):
-        # 3^12 turns would be half a million a point.
+        # All 3^12 turns would be half a million evaluations for each point.
         supports = Supports("circular", 12, dtype="float64")
         flow = normal_flow(supports, 0.0, 0.8)
         theta = np.random.default_rng(0).normal(scale=0.8, size=(5, 12))
-        theta[0, :2] = 3.1  # the end, where two turns count
+        theta[0, :2] = 3.1  # near the end, where two turns count
         one = Supports("circular", 1, dtype="float64")
         each = one.log_prob(normal_flow(one, 0.0, 0.8), theta[..., None])
         np.testing.assert_allclose(
@@ -197,12 +197,12 @@ class TestDensity:
         log_prob = supports.log_prob(flow, n, tolerance=3e-3)
         np.testing.assert_allclose(log_prob, expected, atol=3e-3)
 
-    def test_what_is_not_known_is_said(self):
+    def test_a_mass_that_is_not_exact_warns(self):
         supports = Supports("integer", 4, dtype="float64")
         with pytest.warns(UserWarning, match="1 of 1 cells is not known to 0.001"):
             supports.log_prob(normal_flow(supports, 0.5, 0.02), np.zeros((1, 4)))
 
-    def test_outside_the_support_there_is_nothing(self):
+    def test_outside_of_the_support_the_density_is_zero(self):
         supports = Supports(EVERY_KIND, 8)
         flow = normal_flow(supports, 0.0, 2.0)
         inside = every_kind(1)[0]
@@ -280,7 +280,7 @@ class TestPoints:
         flow = normal_flow(supports)
         assert np.isfinite(supports.log_prob(flow, x)).all()
         assert np.isfinite(flow.log_prob(supports.dequantize(x))).all()
-        # Near in base units too: an end is no outlier.
+        # An end is no outlier in units of the base.
         assert (np.abs(supports.bijectors()[0].inverse(x.astype(dtype))) < 9).all()
 
     def test_quantize_undoes_dequantize(self):
@@ -316,7 +316,7 @@ class TestPoints:
         supports = Supports(("circular", 24), 1)
         supports.adapt(hours)
         points = supports.dequantize(hours, seed=0)
-        assert np.ptp(points) < 16  # in one piece, which [0, 24) is not
+        assert np.ptp(points) < 16  # in one piece; in [0, 24) they are in two
         (cut,) = supports.get_config()["cuts"]
         assert abs(cut - 12) < 2
 
@@ -360,7 +360,7 @@ class TestPoints:
         assert np.abs((z**3).mean(0)).max() < 0.4
         assert np.abs((z**4).mean(0) - 3).max() < 0.6
 
-    def test_config_is_plain_and_holds_what_data_told(self):
+    def test_config_is_plain_and_holds_what_adapt_found(self):
         x = every_kind()
         names = list("abcdefgh")
         supports = Supports(EVERY_KIND, 8, columns=names, dtype="float64")
@@ -563,8 +563,8 @@ class TestBounded:
             slopes = bijector.forward_log_det_jacobian(x, 1).numpy()
             np.testing.assert_allclose(np.diff(slopes, 2), 0.0, atol=1e-9)
 
-    def test_ends_are_taken_for_points_beside_them(self):
-        # For one a float32 eps inside.
+    def test_ends_are_treated_as_points_beside_them(self):
+        # They are treated as points that lie inside by the eps of float32.
         ends = Bounded().inverse(np.array([[0.0, 1.0]], "float32")).numpy()
         np.testing.assert_allclose(ends, [[-5.12, 5.12]], atol=0.05)
         outside = Bounded().inverse(np.array([[-0.1, 1.1, 0.5]], "float32")).numpy()

@@ -35,8 +35,7 @@ _MOST_STEPS = 6_000
 # mixture got right.
 _WARM_UP = 0.1
 
-# Training after the compilation of its graphs needs this many times the least that was
-# measured.
+# A flow is trained only if there is time for this many of the shortest trainings.
 _WORTHWHILE = 2
 
 
