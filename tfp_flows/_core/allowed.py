@@ -6,7 +6,6 @@ import keras
 
 __all__ = ["refuse_foreign_keras", "registered"]
 
-_TAG = "class_name"
 _BUNDLED_BY_KERAS = ("keras", "builtins")
 
 # Layers of Keras's own whose configuration names code or files to run.
@@ -14,7 +13,15 @@ _RUNS_FOREIGN_CODE = ("TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"
 
 
 def registered(name: Any, what: str) -> Any:
-    """Returns what the caller registered or passed in under `name`."""
+    """Returns what the caller registered or passed in under a name.
+
+    Args:
+      name: as Keras's `get_registered_name` gives it, or without its package.
+      what: it should be, for the message: "class" or "function".
+
+    Raises:
+      ValueError: nothing is registered under this name.
+    """
     found = keras.saving.get_registered_object(str(name))
     if found is None:
         bare = str(name).rpartition(">")[2]
@@ -32,14 +39,17 @@ def registered(name: Any, what: str) -> Any:
 def refuse_foreign_keras(config: Any) -> None:
     """Refuses, by name, everything in a Keras config that Keras does not ship.
 
-    Keras refuses most of this itself; it is asked here first so that the answer
-    does not depend on its version or on its `safe_mode`.
+    Keras refuses most of this itself. It is checked here first, so that the answer does
+    not depend on Keras's version or on its `safe_mode`.
+
+    Raises:
+      ValueError: the config names such a layer.
     """
     if isinstance(config, list):
         for item in config:
             refuse_foreign_keras(item)
     elif isinstance(config, dict):
-        name, module = config.get(_TAG), config.get("module")
+        name, module = config.get("class_name"), config.get("module")
         if isinstance(name, str) and "config" in config:
             if name in _RUNS_FOREIGN_CODE or name == "__lambda__":
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""Checks of what users hand in, with one wording for each kind of error."""
+"""Checks of arguments, with one wording for each kind of error."""
 
 import difflib
 import random
@@ -9,22 +9,22 @@ import numpy as np
 
 __all__ = ["as_points", "as_seed", "pick", "positive_int", "positive_size", "size"]
 
-_MOST = 2**24  # of anything that is a length of weights
-_TEXT = (str, bytes)  # which NumPy would read as numbers where it can
+_LARGEST = 2**24  # the largest axis of an array of weights
+_TEXT = (str, bytes)  # NumPy would read numbers out of these
 
 
 def as_points(
     x: Any, event_size: int | None = None, *, dtype: Any = None, name: str = "x"
 ) -> np.ndarray:
-    """Returns `x` as an array of finite points, or says what is wrong with it.
+    """Returns `x` as an array of finite points.
 
     Args:
       x: array-like (list, NumPy, pandas, eager tensor) of shape
         `(..., event_size)`.
-      event_size: the width that is expected; any when None.
+      event_size: the expected width; any width when None.
       dtype: the floating dtype of the result; that of `x` when None (float32 for
         integers).
-      name: what the caller's argument is called, for the message.
+      name: the caller's name of the argument, for the message.
 
     Returns:
       A NumPy array of shape `(..., event_size)`.
@@ -85,6 +85,7 @@ def as_points(
 
 
 def _text_example(points: np.ndarray) -> str:
+    """Returns the end of a sentence that quotes the first text among the entries."""
     for entry in points.flat:
         if isinstance(entry, str):
             return f" with entries such as {str(entry)!r}"
@@ -92,10 +93,15 @@ def _text_example(points: np.ndarray) -> str:
 
 
 def pick(name: str, known: Iterable[str], what: str) -> str:
-    """Returns `name` when it is among `known`, else names its nearest neighbours.
+    """Returns `name` if it is a known one.
+
+    Args:
+      name: as the user has written it.
+      known: the names that exist.
+      what: kind of thing is named, for the message.
 
     Raises:
-      ValueError: `name` is not in `known`.
+      ValueError: `name` is not in `known`; the message suggests the nearest ones.
     """
     known = sorted(known)
     if name in known:
@@ -106,9 +112,10 @@ def pick(name: str, known: Iterable[str], what: str) -> str:
 
 
 def as_seed(seed: int | None) -> int:
-    """Returns `seed`, or one drawn from Python's generator.
+    """Returns `seed`, or one drawn from Python's generator when it is None.
 
-    `keras.utils.set_random_seed` therefore makes every default reproducible.
+    `keras.utils.set_random_seed` sets that generator, and so makes every seed that is
+    not given reproducible.
 
     Raises:
       ValueError: `seed` is not a whole number ≥ 0.
@@ -121,17 +128,17 @@ def as_seed(seed: int | None) -> int:
 
 
 def size(value: Any, name: str) -> int:
-    """Returns `value` as a Python int of at least 0 that weights can be made for.
+    """Returns `value` as a Python int from 0 to 2²⁴, the size of an axis of weights.
 
-    Without an upper end, a number in a file that came to harm would fill the memory.
+    Without the upper limit, a damaged number in a file could fill the memory.
 
     Raises:
-      ValueError: it is not a whole number, negative, or beyond 2²⁴.
+      ValueError: it is not a whole number in that range.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
         raise ValueError(f"`{name}` must be a whole number ≥ 0. Received: {value!r}.")
-    if value > _MOST:
-        raise ValueError(f"`{name}` must be at most {_MOST:,}. Received: {value:,}.")
+    if value > _LARGEST:
+        raise ValueError(f"`{name}` must be at most {_LARGEST:,}. Received: {value:,}.")
     return int(value)
 
 
@@ -139,7 +146,7 @@ def positive_int(value: Any, name: str) -> int:
     """Returns `value` as a Python int of at least 1.
 
     Raises:
-      ValueError: it is not a whole number, or less than 1.
+      ValueError: it is not a whole number of at least 1.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"`{name}` must be a whole number ≥ 1. Received: {value!r}.")
@@ -147,9 +154,9 @@ def positive_int(value: Any, name: str) -> int:
 
 
 def positive_size(value: Any, name: str) -> int:
-    """Returns `value` as `size` does, of at least 1.
+    """Returns `value` as a Python int from 1 to 2²⁴, as `size` does from 0.
 
     Raises:
-      ValueError: it is not a whole number, less than 1, or beyond 2²⁴.
+      ValueError: it is not a whole number in that range.
     """
     return size(positive_int(value, name), name)

@@ -22,8 +22,8 @@ def context_size_of(part: tfb.Bijector | tfd.Distribution) -> int:
     """Returns the width of the context that a bijector or a base needs, or 0.
 
     Raises:
-      ValueError: it is conditional within a composition that no context can reach, or
-        its parts disagree.
+      ValueError: a conditional bijector stands in a composition of TFP's through which
+        no context can be passed, or two of them take contexts of different widths.
     """
     own = hooks_of(part).context_size
     if own or isinstance(part, tfd.Distribution):
@@ -52,39 +52,47 @@ def context_size_of(part: tfb.Bijector | tfd.Distribution) -> int:
 def infer_context_size(
     context_size: int, parts: Iterable[tfb.Bijector | tfd.Distribution]
 ) -> int:
-    """Returns the one width of context of a flow; 0 for an unconditional one.
+    """Returns the context size of a flow, on which all of its parts agree.
 
     Args:
-      context_size: what the user said; 0 for nothing.
+      context_size: the user's own; 0 when it is to be inferred.
       parts: the base, then the bijectors.
+
+    Returns:
+      The width of the context; 0 for an unconditional flow.
 
     Raises:
       ValueError: its parts, or one of them and `context_size`, disagree.
     """
-    said = {}
+    sizes = {}
     if checks.size(context_size, "context_size"):
-        said["`context_size`"] = context_size
+        sizes["`context_size`"] = context_size
     for i, part in enumerate(parts):
         if size := context_size_of(part):
             where = f"bijector {i - 1}" if i else "base"
-            said[f"{where} ({_class_name(part)})"] = size
-    if not said:
+            sizes[f"{where} ({_class_name(part)})"] = size
+    if not sizes:
         return 0
-    if set(said) == {"`context_size`"}:
+    if set(sizes) == {"`context_size`"}:
         raise ValueError(
             f"No part of the flow takes a context. Received: context_size="
             f"{context_size}. Remedy: give `context_size` to its bijectors or its base."
         )
-    if len(set(said.values())) > 1:
-        listed = ", ".join(f"{where}: {size}" for where, size in said.items())
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{where}: {size}" for where, size in sizes.items())
         raise ValueError(
             f"The parts of a flow must have one context size. Received {listed}."
         )
-    return next(iter(said.values()))
+    return next(iter(sizes.values()))
 
 
 def bind(part: Any, context: tf.Tensor | None) -> Any:
-    """Returns a bijector or base with the context bound, on the same weights."""
+    """Returns a part of a flow with the context bound, on the same weights.
+
+    Args:
+      part: a bijector or a base.
+      context: `(..., context_size)`; not read if the part takes no context.
+    """
     in_flow()
     if context is None or not context_size_of(part):
         return part

@@ -1,4 +1,4 @@
-"""The device that TensorFlow computes on: chosen by name, or where weights are."""
+"""The device that TensorFlow computes on, chosen by name or by where weights are."""
 
 import contextlib
 import functools
@@ -14,14 +14,15 @@ __all__ = ["at", "describe", "has_gpu", "is_gpu", "on_cpu", "use"]
 def use(name: str) -> contextlib.AbstractContextManager:
     """Returns a scope in which TensorFlow computes on a device.
 
-    Where TensorFlow has not started yet, it then never touches the other GPUs: it
-    would take the memory of each one that it sees.
+    If TensorFlow has not started yet, the other GPUs are hidden from it, because it
+    reserves the memory of each GPU that it sees.
 
     Args:
       name: "cpu", "gpu" for the first one, or "gpu:1" and so on.
 
     Raises:
-      ValueError: another name, or a GPU that TensorFlow does not see.
+      ValueError: the name is another one, or that of a GPU that TensorFlow does not
+        see.
     """
     match = re.fullmatch(r"cpu|gpu(?::(\d+))?", name.lower())
     if match is None:
@@ -36,16 +37,19 @@ def use(name: str) -> contextlib.AbstractContextManager:
         )
     try:
         tf.config.set_visible_devices([gpus[i] for i in chosen], "GPU")
-    except RuntimeError:  # it has started
+    except RuntimeError:  # the devices are in use already
         return tf.device(f"GPU:{chosen[0]}" if chosen else "CPU:0")
     return contextlib.nullcontext()
 
 
 def at(variables: Iterable[tf.Variable]) -> contextlib.AbstractContextManager:
-    """Returns the scope in which to compute with weights: that of their own device.
+    """Returns a scope in which TensorFlow computes on the device of the variables.
 
-    Where TensorFlow computes there by itself, nothing is said: then a caller's own
-    `tf.device` decides.
+    If that is the default device, the scope changes nothing, so that a `tf.device` of
+    the caller decides.
+
+    Args:
+      variables: the weights; the first one decides.
     """
     device = _home(variables)
     gpus = tf.config.list_logical_devices("GPU")
@@ -56,9 +60,9 @@ def at(variables: Iterable[tf.Variable]) -> contextlib.AbstractContextManager:
 
 
 def on_cpu(function: Callable) -> Callable:
-    """Lets a function compute on the CPU, as all of tf.data does.
+    """Returns a function that computes on the CPU, as tf.data does.
 
-    Rows that it reads would else go to the GPU, only to come back.
+    Otherwise rows that it reads would be copied to the GPU and back.
     """
 
     @functools.wraps(function)
@@ -70,7 +74,7 @@ def on_cpu(function: Callable) -> Callable:
 
 
 def has_gpu() -> bool:
-    """Returns whether TensorFlow computes on a GPU where it is told nothing."""
+    """Returns whether TensorFlow computes on a GPU by default."""
     return bool(tf.config.list_logical_devices("GPU"))
 
 
@@ -82,17 +86,17 @@ def is_gpu(variables: Iterable[tf.Variable]) -> bool:
 def describe(variables: Iterable[tf.Variable]) -> str:
     """Returns where weights are, such as "CPU:0" or "GPU:0 (NVIDIA H200)"."""
     kind, number = _kind_and_number(_home(variables))
-    told = f"{kind}:{number}"
+    device = f"{kind}:{number}"
     if kind != "GPU":
-        return told
+        return device
     details = tf.config.experimental.get_device_details(
         tf.config.get_visible_devices("GPU")[number]
     )
-    return f"{told} ({details.get('device_name', 'unknown')})"
+    return f"{device} ({details.get('device_name', 'unknown')})"
 
 
 def _home(variables: Iterable[tf.Variable]) -> str:
-    """Returns the device of the first variable; "" where there is none."""
+    """Returns the device of the first variable; "" if there are no variables."""
     return next((variable.device for variable in variables), "")
 
 

@@ -9,15 +9,18 @@ from pathlib import Path
 
 __all__ = ["CHECKPOINT", "beside"]
 
-CHECKPOINT = "checkpoint.npz"  # the state of a fit, in the folder for it
+CHECKPOINT = "checkpoint.npz"  # the file with the state of a fit, in its folder
 
 
 @contextlib.contextmanager
 def beside(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a temporary path, which takes the place of `path` once all went well.
+    """Yields a temporary path, to be written to instead of `path`.
 
-    The temporary file or folder lies in the same folder, so that the last step is one
-    rename. After an error `path` is as it was.
+    If no error occurs, what was written replaces `path` in one rename, for which both
+    must lie in the same folder. After an error `path` is as it was before.
+
+    Args:
+      path: of the file or folder; the folders that it lies in are made.
     """
     path = Path(path)
     parent = path.resolve().parent
@@ -25,6 +28,6 @@ def beside(path: str | os.PathLike) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=".tfp_flows-", dir=parent) as folder:
         temporary = Path(folder) / path.name
         yield temporary
-        if path.is_dir():  # a folder cannot be renamed onto one that holds something
+        if path.is_dir():  # a folder cannot replace one that is not empty
             shutil.move(path, Path(folder) / "replaced")
         os.replace(temporary, path)
