@@ -185,7 +185,7 @@ def has_weight_decay(
 ) -> bool:
     """Returns whether an optimizer's weight decay applies to a weight.
 
-    Why: there is no public way to read what `exclude_from_weight_decay` has said.
+    Why: there is no public way to read what `exclude_from_weight_decay` was given.
     Without it the fused AdamW decays every weight.
     """
     return optimizer._use_weight_decay(weight)

@@ -217,7 +217,7 @@ def _constructor_arguments(value: Any) -> dict[str, Any]:
     ]
     if missing:
         raise TypeError(
-            f"{cls.__name__} does not tell its constructor's arguments {missing}, so "
+            f"{cls.__name__} does not record its constructor's arguments {missing}, so "
             "it cannot be copied or saved. Remedy: pass `parameters=dict(locals())` "
             "to `super().__init__`, or define `get_config`."
         )
