@@ -107,9 +107,9 @@ CHEAP = ("gaussian", "planar", "radial", "circular spline")
 
 
 def marked(families):
-    """Leaves the dear ones to the slow tests."""
+    """Leaves the dear ones to a campaign."""
     return [
-        pytest.param(*f, marks=() if f[0] in CHEAP else pytest.mark.slow)
+        pytest.param(*f, marks=() if f[0] in CHEAP else pytest.mark.campaign)
         for f in families
     ]
 
