@@ -1,5 +1,7 @@
 """The callbacks and the optimizer: schedules, averages, and the numbers of Adam."""
 
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -52,13 +54,14 @@ def test_cosine_in_seconds_ends_on_time():
     model = flow()
     model.compile("adam")
     model.fit(points(), verbose=0)  # compiles
-    history = model.fit(
+    begun = time.perf_counter()
+    model.fit(
         points(),
         epochs=10**6,
         verbose=0,
         callbacks=[CosineToDeadline(1e-3, seconds=0.5)],
     )
-    assert len(history.history["loss"]) < 10**5
+    assert 0.5 <= time.perf_counter() - begun < 2.5
     assert float(model.optimizer.learning_rate) == pytest.approx(0.0, abs=1e-6)
 
 

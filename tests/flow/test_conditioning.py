@@ -410,7 +410,12 @@ class TestFit:
         held_out = {k: v[150:] for k, v in DATA.items()}
         # The last quarter weighs nothing.
         assert history.history["val_loss"] == [0.0, 0.0]
-        trainable.fit(DATA, validation_data=(held_out, None, weight[150:]), **options)
+        history = trainable.fit(
+            DATA, validation_data=(held_out, None, 1 + weight[150:]), **options
+        ).history
+        assert history["val_loss"][0] == pytest.approx(
+            trainable.evaluate(held_out, verbose=0), rel=1e-5
+        )
 
     def test_float64_contexts_stay_float64(self):
         # In float32 these contexts would all be one.

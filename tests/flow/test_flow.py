@@ -105,7 +105,9 @@ class TestComposition:
         flow = tfpf.Flow([tfb.Scale(2.0)], base=base, event_size=event_size)
         samples = flow.sample(6, seed=0)
         assert samples.shape == (6, flow.event_size)
-        assert flow.log_prob(samples).shape == (6,)
+        # p(x) = base(x / 2) / 2ᵈ
+        expected = flow.base.log_prob(samples / 2) - flow.event_size * np.log(2)
+        np.testing.assert_allclose(flow.log_prob(samples), expected, rtol=1e-5)
 
     @pytest.mark.parametrize(
         "bijectors",
@@ -213,7 +215,11 @@ class TestFit:
         )
         assert set(history.history) == {"loss", "val_loss"}
         assert history.history["loss"][-1] < history.history["loss"][0]
-        assert keras.models.load_model(tmp_path / "best.keras").event_size == 2
+        # The file is of the last epoch, whose held-out rows are the last quarter.
+        last = keras.models.load_model(tmp_path / "best.keras")
+        assert last.evaluate(x[150:], verbose=0) == pytest.approx(
+            history.history["val_loss"][-1], rel=1e-5
+        )
 
     def test_the_loss_is_minus_log_prob(self, x):
         flow = coupling_flow()
@@ -266,7 +272,16 @@ class TestFit:
         assert weighted == pytest.approx(alone, rel=1e-5)
         data = tf.data.Dataset.from_tensors((x, x, weight.astype("float32")))
         assert flow.evaluate(data, verbose=0) == pytest.approx(alone, rel=1e-5)
-        flow.fit(x, sample_weight=weight, validation_data=(x, None, weight), verbose=0)
+        history = flow.fit(
+            x,
+            sample_weight=weight,
+            validation_data=(x, None, weight),
+            batch_size=200,
+            verbose=0,
+        ).history
+        assert history["loss"][0] == pytest.approx(alone, rel=1e-5)  # before its step
+        alone = flow.evaluate(x[:100], batch_size=100, verbose=0)
+        assert history["val_loss"][0] == pytest.approx(alone, rel=1e-5)
 
     def test_float64_data_stay_float64(self):
         # In float32 these points would all be one.
@@ -410,6 +425,7 @@ class TestDensity:
         flow = coupling_flow()
         np.testing.assert_array_equal(flow.sample(5, seed=1), flow.sample(5, seed=1))
         assert np.any(flow.sample(5) != flow.sample(5))
+        assert np.any(flow.sample(5, seed=1) != flow.sample(5, seed=2))
         many = flow.sample(25, seed=1, batch_size=10).numpy()
         assert many.shape == (25, 2) and len(np.unique(many[:, 0])) == 25
 

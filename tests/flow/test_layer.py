@@ -189,7 +189,10 @@ class TestFit:
             verbose=0,
         )
         assert set(history.history) == {"loss", "val_loss"}
-        keras.models.load_model(tmp_path / "best.keras")
+        last = keras.models.load_model(tmp_path / "best.keras")
+        assert last.evaluate(half, X[:100], verbose=0) == pytest.approx(
+            history.history["val_loss"][-1], rel=1e-5
+        )
 
     def test_metrics_see_points_and_log_prob(self):
         def bits(points, log_prob):

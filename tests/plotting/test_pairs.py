@@ -245,7 +245,10 @@ def test_distant_samples_do_not_set_the_limits():
 def test_constant_coordinates_are_drawn():
     x = data(20)
     x[:, 3] = 5.0
-    save(plot_marginals(Normal(20), x, n=50))
+    figure = plot_marginals(Normal(20), x, n=50)
+    low, high = figure.axes[0].get_ylim()
+    assert -np.inf < low < high < np.inf
+    save(figure)
     save(plot_marginals(Normal(3), np.ones((10, 3)), n=50))
     save(plot_pairs(Normal(3), np.ones((10, 3)), n=50))
 

@@ -573,7 +573,10 @@ def test_history_s_first_epochs_do_not_set_the_limits(loss, shown):
 
 @pytest.mark.parametrize("loss", [[1.0], [2.0, 2.0], [np.nan, np.inf]])
 def test_history_of_few_or_odd_epochs(loss):
-    save(plot_history({"loss": loss}, entropy=1.0).figure)
+    ax = plot_history({"loss": loss}, entropy=1.0)
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), loss)
+    assert np.isfinite(ax.get_ylim()).all()
+    save(ax.figure)
 
 
 def test_history_refuses_what_is_none():
