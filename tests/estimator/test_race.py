@@ -16,6 +16,7 @@ from tfp_flows.estimator.race import Budget, race
 from tfp_flows.estimator.rows import Rows
 from tfp_flows.estimator.settings import Settings
 from tfp_flows.estimator.shared_flow import SharedFlow
+from tfp_flows.flow import Flow
 
 SETTINGS = Settings(
     layers=2,
@@ -184,3 +185,11 @@ def test_states_of_a_shared_flow_are_values():
     bijectors, base = flow.parts(at_start, 1)
     assert base.parameters["components"] == 1 and len(bijectors) == 1
     np.testing.assert_allclose(base.means, [[3.0]], atol=1e-6)
+
+
+def test_each_coupling_has_weights_that_decay():
+    flow = Flow(shared_flow._bijectors(3, SETTINGS))
+    paths = [weight.path for weight in flow.trainable_variables]
+    heads = [path for path in paths if shared_flow._HEAD in path]
+    assert len(heads) == 2 * SETTINGS.layers  # a matrix and a bias each
+    assert len(heads) < len(paths)

@@ -39,6 +39,9 @@ _LEAST_STEPS_OF_EPOCH, _MOST_STEPS_OF_EPOCH = 128, 1024
 # number divided by the number of rows, like the weight of a prior; at most the second.
 _DECAY_TIMES_ROWS, _MOST_DECAY = 36_000.0, 10.0
 
+# What the paths of the weights of those layers contain.
+_HEAD = "/head/"
+
 
 class SharedFlow:
     """One flow on a mixture, trained from the state of any start.
@@ -57,7 +60,8 @@ class SharedFlow:
     Attributes:
       rows: the points, in float32.
       settings: as given.
-      initial: the state in which couplings are the identity and the base is normal.
+      initial: the state in which couplings are the identity, and the base has a single
+        component of unit scale.
     """
 
     def __init__(
@@ -78,7 +82,7 @@ class SharedFlow:
             settings.learning_rate, global_clipnorm=1.0, weight_decay=decay
         )
         optimizer.exclude_from_weight_decay(
-            [weight for weight in weights if "/head/" not in weight.path]
+            [weight for weight in weights if _HEAD not in weight.path]
         )
         self._at_once = min(_STEPS_AT_ONCE, max(_STEPS_AT_ONCE_TIMES_WIDTH // d, 1))
         self._flow.compile(
