@@ -102,7 +102,28 @@ class AdditiveCoupling(Coupling):
         y[~b] = x[~b] + t,    t = network(x[b])
         log|det ∂y/∂x| = 0
 
-    Args and errors are those of `AffineCoupling`, with t alone where it has (s', t).
+    Args:
+      mask: which coordinates stay: "alternating" (1, 0, 1, 0, …), "halves" (the
+        first half stays), or an array of `event_size` zeros and ones.
+      flip: whether to exchange the coordinates that stay with those that are mapped.
+      hidden: widths of the network's hidden layers.
+      activation: of the hidden layers, a Keras name or function.
+      network: any Keras layer from `(n, number that stay + context_size)` to
+        `(n, features)`, in place of `hidden` and `activation`. A dense layer from
+        its features to t follows in either case.
+      identity_start: whether to begin with y = x, by zeros in that last dense layer;
+        otherwise it begins at random.
+      seed: of the initial weights; drawn when None.
+      context_size: width of a context that the network sees beside x[b]; 0 for none.
+      trainable: False freezes all weights.
+      dtype: float32 or float64; that of the first input when None. "mixed_bfloat16" is
+        float32 with bfloat16 in the matrix products of the networks.
+      name: as in TFP.
+
+    Raises:
+      ValueError: a mask that is not binary, not of the points' width, or that leaves
+        no coordinate to stay or to be mapped.
+      TypeError: `network` is not a Keras layer.
 
     Example:
       >>> coupling = AdditiveCoupling("halves", hidden=(16,), identity_start=False)

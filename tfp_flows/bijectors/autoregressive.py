@@ -71,7 +71,7 @@ class Autoregressive(Mapped):
       >>> bijector = Autoregressive(MixtureCDFMap(3), identity_start=False, seed=0)
       >>> y = np.array([[0.5, -1.0, 2.0], [0.5, -1.0, 9.0]], "float32")
       >>> x = bijector.inverse(y).numpy()
-      >>> (x[0] == x[1]).tolist()  # the third says nothing about the others
+      >>> (x[0] == x[1]).tolist()  # no other depends on the third
       [True, True, False]
       >>> np.allclose(bijector.forward(x), y, atol=1e-4)
       True

@@ -14,7 +14,7 @@ _MAX_ITERATIONS = 100
 
 # Where a function is flatter than this, as F is between components far apart, rounding
 # alone decides where the root lies, and the reciprocal of the slope would overflow.
-_LEAST_LOG_SLOPE = -60.0
+_MIN_LOG_SLOPE = -60.0
 
 
 def bracketed_root(
@@ -48,5 +48,5 @@ def bracketed_root(
     # This adds zero to the root, and its gradient by the implicit function theorem:
     # dx = (dy - ∂function/∂θ dθ) / (∂function/∂x).
     error = y - function(root)
-    steepness = tf.exp(-tf.maximum(log_slope(root), _LEAST_LOG_SLOPE))
+    steepness = tf.exp(-tf.maximum(log_slope(root), _MIN_LOG_SLOPE))
     return root + (error - tf.stop_gradient(error)) * tf.stop_gradient(steepness)

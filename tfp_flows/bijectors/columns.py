@@ -29,7 +29,7 @@ class Columns(Bijector):
         log|det ∂y/∂x| = log|det ∂g/∂x[c]|
 
     The bijector sees the columns in the order in which they are listed, and nothing of
-    the others; a coupling with a mask is what moves some columns as others say.
+    the others. To map some columns as a function of others, use a coupling.
 
     Args:
       bijector: any `tfb.Bijector` of vectors or numbers that keeps the width of its

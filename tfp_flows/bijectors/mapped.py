@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfp_flows.bijectors.base import Bijector
 from tfp_flows.bijectors.elementwise.base import ElementwiseMap, as_map
-from tfp_flows.bijectors.elementwise.box import Box
+from tfp_flows.bijectors.elementwise.box import Box, as_box
 
 __all__ = ["Mapped", "network_features"]
 
@@ -15,7 +15,7 @@ class Mapped(Bijector):
     """Base of bijectors that apply an elementwise map to some of their coordinates.
 
     It keeps the map, its own weights and its boxes, which it fits to data. A subclass
-    computes the parameters, and says which coordinates are mapped (`_mapped`).
+    computes the parameters, and may select the coordinates that are mapped (`_mapped`).
 
     Args:
       map: the `ElementwiseMap`.
@@ -45,7 +45,7 @@ class Mapped(Bijector):
         )
         self._box = None
         if self._map.interval is not None:
-            self._box = Box(self._map.interval, size, dtype)
+            self._box = Box(as_box(self._map.interval), size, dtype)
 
     def _map_weights(self) -> list[tf.Tensor]:
         """Returns what the map takes after its parameters."""

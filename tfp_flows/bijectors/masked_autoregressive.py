@@ -59,7 +59,7 @@ class MaskedAutoregressive(Autoregressive):
       >>> bijector = MaskedAutoregressive(identity_start=False, seed=0)
       >>> y = np.array([[0.5, -1.0, 2.0], [0.5, -1.0, 9.0]], "float32")
       >>> x = bijector.inverse(y).numpy()
-      >>> (x[0] == x[1]).tolist()  # the third says nothing about the others
+      >>> (x[0] == x[1]).tolist()  # no other depends on the third
       [True, True, False]
       >>> np.allclose(bijector.forward(x), y, atol=1e-5)
       True
@@ -112,8 +112,34 @@ class IAF(Autoregressive):
     This is the inverse of `MaskedAutoregressive` on the same weights: sampling takes
     one pass of the network, and the density of points that are not its own samples
     takes d, one after the other. It is meant for flows that are fitted by their own
-    samples, as in variational inference. Args and errors are those of
-    `MaskedAutoregressive`.
+    samples, as in variational inference.
+
+    Args:
+      order: of the coordinates: "natural", "reversed", or a permutation of 0, …, d-1
+        that names the first coordinate first.
+      hidden: widths of the network's hidden layers; from d - 1 on, or d with a
+        context, each coordinate sees all those before it.
+      activation: of the hidden layers, a Keras name or function.
+      residual: whether the hidden layers are residual blocks, of one width, such as
+        (64, 64) for two.
+      network: any Keras layer from `(n, d + context_size)` to `(n, d, 2)`, (s', t)
+        of each coordinate from those before it alone, in place of `hidden`,
+        `activation`, `residual` and `identity_start`: such as `networks.MaskedMLP`
+        with this order.
+      identity_start: whether to begin with y = x, by zeros in the network's last
+        layer; otherwise it begins at random.
+      seed: of the initial weights; drawn when None.
+      context_size: width of a context that the network sees beside the coordinates;
+        0 for none.
+      trainable: False freezes all weights.
+      dtype: float32 or float64; that of the first input when None. "mixed_bfloat16" is
+        float32 with bfloat16 in the matrix products of the networks.
+      name: as in TFP.
+
+    Raises:
+      ValueError: an order that is not a permutation, or not of the points' width; a
+        network with outputs of another shape, or that sees later coordinates.
+      TypeError: `network` is not a Keras layer.
 
     Example:
       >>> import numpy as np

@@ -16,8 +16,8 @@ __all__ = [
 
 # Below these, Φ(z) is computed by its series for large |z|; above them the dtype can
 # represent it.
-_LEAST_NORMAL = {"float32": -12.4, "float64": -37.2}
-_LEAST_LOG_CDF = {"float32": -80.0, "float64": -700.0}
+_MIN_NORMAL = {"float32": -12.4, "float64": -37.2}
+_MIN_LOG_CDF = {"float32": -80.0, "float64": -700.0}
 
 # Each step multiplies the error by 1/z², which is less than 1/150 in the tails.
 _TAIL_STEPS = 4
@@ -132,7 +132,7 @@ def log_normal_pdf(z: tf.Tensor) -> tf.Tensor:
 
 def log_normal_cdf(z: tf.Tensor) -> tf.Tensor:
     """Returns log Φ(z), with a small relative error in both tails."""
-    least = _LEAST_NORMAL[z.dtype.name]
+    least = _MIN_NORMAL[z.dtype.name]
     low = tf.clip_by_value(z, least, 0.0)
     low = tf.math.log(tf.math.erfc(low * -math.sqrt(0.5)) / 2)
     high = tf.maximum(z, 0.0)
@@ -156,7 +156,7 @@ def normal_quantile(log_cdf: tf.Tensor, log_survival: tf.Tensor) -> tf.Tensor:
 
 def _quantile_below_zero(log_cdf: tf.Tensor) -> tf.Tensor:
     """Returns the z ≤ 0 with log Φ(z) = log_cdf ≤ log 1/2."""
-    least = _LEAST_LOG_CDF[log_cdf.dtype.name]
+    least = _MIN_LOG_CDF[log_cdf.dtype.name]
     near = tf.math.ndtri(tf.exp(tf.maximum(log_cdf, least)))
     # Beyond, the formula of `log_normal_cdf` is solved for z² by fixed-point steps.
     start = -2 * tf.minimum(log_cdf, least) - math.log(2 * math.pi)

@@ -148,8 +148,20 @@ class Radial(_Units):
 
     The inverse is exact: r is the root of a quadratic equation.
 
-    Args are those of `Planar`, for c, α and m. c is drawn from the standard normal; α
-    begins at 1.
+    c begins at a draw from the standard normal distribution, and α at 1.
+
+    Args:
+      identity_start: whether to begin with y = x; otherwise m begins at random.
+      hidden: widths of the hidden layers of the network that maps a context to c, α
+        and m.
+      seed: of the initial values; drawn when None.
+      context_size: width of a context that c, α and m depend on; 0 for none.
+      trainable: False freezes all weights.
+      dtype: float32 or float64; that of the first input when None.
+      name: as in TFP.
+
+    Raises:
+      ValueError: `seed`, `hidden` or `context_size` are not whole numbers in range.
 
     Example:
       >>> import numpy as np

@@ -208,8 +208,29 @@ class MaskedResidualMLP(_Masked):
     """Residual network whose outputs for variable i see what comes before i.
 
     The blocks are those of `ResidualMLP`, and the masks those of `MaskedMLP`, with
-    the same degrees in each layer, which a sum over layers needs. Args and errors are
-    those of `MaskedMLP`, with `hidden` as the width of each block, all of them equal.
+    the same degrees in each layer, which a sum over layers needs.
+
+    Args:
+      event_size: d, the number of variables.
+      outputs: number of outputs for each variable.
+      hidden: width of each block, all of them equal: (64, 64) for two blocks.
+      activation: Keras activation before each layer of a block, by name or as a
+        function.
+      order: "natural" for 0, …, d-1, "reversed", or a permutation of these.
+      features: number of inputs for each variable, such as 2 for cosine and sine.
+      zero_start: whether to begin with outputs of zero, by zeros in the last layer.
+      dropout: share of the features within a block, in [0, 1), that training sets to
+        zero.
+      seed: whole number from which the initial weights and the dropout are drawn, as
+        in `MLP`.
+      **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
+
+    Call it with `(n, features · d + context)`: the first feature of all variables, …,
+    then a context of any width; it returns `(n, d, outputs)`.
+
+    Raises:
+      ValueError: `order` is not a permutation; `hidden` does not hold equal widths; an
+        option is out of its range; or the input is too narrow.
 
     Example:
       >>> import numpy as np

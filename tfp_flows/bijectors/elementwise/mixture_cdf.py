@@ -18,7 +18,7 @@ _FARTHEST_MEAN = 2.0
 _MAX_LOG_SCALE, _MAX_LOG_STRETCH = 5.0, 3.0
 
 # Least slope of h, as for splines: no gap between components can trap the root finder.
-_LEAST_SLOPE = 1e-3
+_MIN_SLOPE = 1e-3
 
 
 @register
@@ -105,13 +105,13 @@ class _Bend:
         """Returns h(v)."""
         start = self._start.log_odds(v)
         bent = self._mixture.log_odds(v) - start + (self._share - 1) * (v - start)
-        return v + (1 - _LEAST_SLOPE) * bent
+        return v + (1 - _MIN_SLOPE) * bent
 
     def log_slope(self, v: tf.Tensor) -> tf.Tensor:
         """Returns log h'(v)."""
         lacking = -tf.math.expm1(self._start.log_slope(v))
         slope = tf.exp(self._mixture.log_slope(v)) + self._share * lacking
-        return tf.math.log(_LEAST_SLOPE + (1 - _LEAST_SLOPE) * slope)
+        return tf.math.log(_MIN_SLOPE + (1 - _MIN_SLOPE) * slope)
 
     def inverse(self, u: tf.Tensor) -> tf.Tensor:
         """Returns the v with h(v) = u."""
