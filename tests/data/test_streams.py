@@ -12,8 +12,7 @@ import tensorflow as tf
 import tfp_flows as tfpf
 from tfp_flows import plotting, reporting
 from tfp_flows.cli import fit, main
-from tfp_flows.data import streams, summaries, tables
-from tfp_flows.data.row_order import RowOrder
+from tfp_flows.data import batches, streams, tables
 from tfp_flows.data.streams import Stream
 from tfp_flows.data.summaries import Summary
 from tfp_flows.training import checkpoint
@@ -166,7 +165,7 @@ def test_moments_are_those_of_all_rows():
 
 
 def test_a_sample_is_bounded_and_random(monkeypatch):
-    monkeypatch.setattr(summaries, "_MOST_ROWS", 100)
+    monkeypatch.setattr(tfpf.summaries, "_MOST_ROWS", 100)
     x, keys = np.arange(10_000.0)[:, np.newaxis], RNG.random(10_000)
     summary = Summary()
     for part in np.split(np.arange(10_000), 40):
@@ -509,4 +508,4 @@ def test_fit_refuses_streams(tmp_path, monkeypatch, capsys, words, expected):
 def test_orders_are_of_stretches(tmp_path, small_pools):
     stream = Stream(write(tmp_path / "x", points(300)))
     order = stream.order(0)
-    assert isinstance(order, RowOrder) and order.rows == 75
+    assert isinstance(order, batches.Order) and order.rows == 75

@@ -236,7 +236,7 @@ def graphs_around(graph: tf.Graph) -> Iterator[tf.Graph]:
 # TensorFlow Probability: bijectors and distributions
 
 
-def plain_class(constructor: type) -> type:
+def plain_class(constructor: type) -> Any:
     """Returns the class of what a constructor of TFP returns for parts of ours.
 
     Why: `tfb.Chain(...)`, `tfb.Invert(...)`, `tfd.Sample(...)` and others return an
@@ -292,7 +292,7 @@ def forget_batch_shapes(bijector: tfb.Bijector) -> None:
     Why: TFP keeps it after the first question. Without it a shallow copy of a bijector
     that a context is bound to would answer with the shape of the original.
     """
-    vars(bijector).pop(BATCH_SHAPES, None)
+    bijector.__dict__.pop(BATCH_SHAPES, None)
 
 
 # TFP keeps what bijectors returned, with keys of its own for tensors and structures.
@@ -321,7 +321,7 @@ def cache_of_one(
     return kind(*names, bijector, bijector_class, results)
 
 
-def cache_of(bijector: tfb.Bijector) -> Cache:
+def cache_of(bijector: tfb.Bijector) -> Any:
     """Returns the cache that a bijector answers from.
 
     Why: it keeps the log-det beside each value. Without it the log-det of a value that
@@ -330,18 +330,18 @@ def cache_of(bijector: tfb.Bijector) -> Cache:
     return bijector._cache
 
 
-def give_cache(owner: tfb.Bijector | type[tfb.Bijector], cache: Cache) -> None:
+def give_cache(owner: Any, cache: Any) -> None:
     """Gives a bijector, or a class of bijectors, a cache of its own.
 
     Why: TFP has one cache for all of them. Without it that one would be changed.
     """
     if isinstance(owner, type):
-        owner._cache = cache
+        setattr(owner, "_cache", cache)  # noqa: B010  (its type has no such attribute)
     else:  # TFP does not track the attribute, where it is not set the usual way
-        vars(owner)["_cache"] = cache
+        owner.__dict__["_cache"] = cache
 
 
-def shared_results() -> Results:
+def shared_results() -> Any:
     """Returns the results that TFP keeps for all bijectors of all graphs.
 
     Why: parts of flows that are not of ours leave results there. Without it the graphs
@@ -412,7 +412,7 @@ def checked_parameters(**constraints: Any) -> Callable[[type], type]:
     """
     from sklearn.base import _fit_context
 
-    def decorated(estimator: type) -> type:
+    def decorated(estimator: Any) -> Any:
         estimator._parameter_constraints = constraints
         context = _fit_context(prefer_skip_nested_validation=True)
         estimator.fit = context(estimator.fit)

@@ -1,6 +1,6 @@
 """FlowPart: what a flow asks of its bijectors and of its base."""
 
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import tensorflow as tf
@@ -61,7 +61,7 @@ class FlowPart:
             when the bijector is inverted.
         """
         if type(self).adapt is not FlowPart.adapt:
-            self.adapt(self.forward(x))
+            self.adapt(cast(Any, self).forward(x))
 
     def adapt_to(
         self, mean: np.ndarray, std: np.ndarray, *, inverted: bool = False

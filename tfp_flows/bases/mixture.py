@@ -260,7 +260,7 @@ class Mixture(FlowPart, tfd.Distribution):
             for nu in _FREEDOMS:
                 freedom.assign(tf.fill([k], tf.cast(math.log(nu), self.dtype)))
                 found[nu] = float(tf.reduce_mean(self.log_prob(some)))
-            best = math.log(max(found, key=found.get))
+            best = math.log(max(found, key=found.__getitem__))
             freedom.assign(tf.fill([k], tf.cast(best, self.dtype)))
 
     def cut(self, components: int) -> Self:

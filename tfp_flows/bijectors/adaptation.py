@@ -26,7 +26,7 @@ def adapt(
     bijectors: Sequence[tfb.Bijector],
     x: tf.Tensor,
     context: tf.Tensor | None = None,
-    moments: tuple[np.ndarray, np.ndarray] | None = None,
+    moments: tuple[np.ndarray, np.ndarray] | np.ndarray | None = None,
 ) -> None:
     """Starts each part from the points that reach it.
 

@@ -151,7 +151,7 @@ class Bijector(FlowPart, compat.BijectorHooks):
         return bound
 
     @property
-    def event_size(self) -> int | None:
+    def event_size(self) -> int | Any:
         """Width of the points, or None before the weights exist."""
         return self._event_size
 
@@ -179,7 +179,7 @@ class Bijector(FlowPart, compat.BijectorHooks):
                 self._unbound.build(event_size, dtype)
                 own = ("_context", "_unbound", "_token", compat.BATCH_SHAPES)
                 shared = vars(self._unbound).items()
-                vars(self).update({k: v for k, v in shared if k not in own})
+                self.__dict__.update({k: v for k, v in shared if k not in own})
                 return
             event_size = checks.positive_size(event_size, "event_size")
             dtype = tf.as_dtype(self.dtype or dtype or tf.float32)

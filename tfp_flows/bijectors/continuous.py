@@ -176,8 +176,8 @@ class ContinuousFlow(Bijector):
             y, log_det = solve(x, beside, signs, inverse)
 
             def gradient(*by_outputs: tf.Tensor) -> list[tf.Tensor]:
-                by_outputs = map(tf.stop_gradient, by_outputs)
-                return adjoint(y, beside, *by_outputs, signs, inverse)
+                by_y, by_log_det = map(tf.stop_gradient, by_outputs)
+                return adjoint(y, beside, by_y, by_log_det, signs, inverse)
 
             return (y, log_det), gradient
 
@@ -351,7 +351,7 @@ class _Solver(compat.OdeSolver):
         )
         return results.solver_internal_state.current_state
 
-    def _one_step(
+    def _one_step(  # type: ignore[override]  # all options are given by name
         self,
         solver_state: Any,
         diagnostics: Any,

@@ -73,7 +73,8 @@ class Mapped(Bijector):
             return
         y = tf.convert_to_tensor(y)
         self.build(y.shape[-1], y.dtype)
-        self._box.adapt(self._mapped(y))
+        if self._box is not None:
+            self._box.adapt(self._mapped(y))
 
     def adapt_inverted(self, x: Any) -> None:
         """Does what `adapt` does, for points on the base's side.

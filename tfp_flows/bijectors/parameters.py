@@ -65,7 +65,7 @@ class Parameters(tf.Module):
                 self._layers, context_size, trainable=trainable
             )
 
-    def __call__(self, context: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+    def __call__(self, context: Any = None) -> dict[str, tf.Tensor]:
         """Returns each array, `(..., *shape)` with the leading axes of the context."""
         values = {
             name: tf.convert_to_tensor(variable)
@@ -110,6 +110,6 @@ def check_number(value: Any, name: str) -> None:
     number = value if is_given(value) else np.asarray(value)
     is_number = tuple(number.shape) == ()
     if is_number and isinstance(number, np.ndarray):
-        is_number = number.dtype.kind in "fiu" and np.isfinite(number)
+        is_number = number.dtype.kind in "fiu" and bool(np.isfinite(number))
     if not is_number:
         raise ValueError(f"`{name}` must be one finite number. Received: {value!r}.")

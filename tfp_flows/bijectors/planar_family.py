@@ -324,7 +324,8 @@ class Sylvester(_Units):
         vectors, r, s, m, b = self._current(y)
         target = self._project(vectors, y)
         # From the last unit to the first: each planar root depends on the later ones.
-        v, t = [], []
+        v: list[tf.Tensor] = []
+        t: Any = []
         for i in reversed(range(self._units)):
             off, shift = target[..., i], b[..., i]
             for j, (v_j, t_j) in enumerate(zip(v, t, strict=True), start=i + 1):

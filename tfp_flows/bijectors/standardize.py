@@ -17,7 +17,7 @@ class Normalizer(Bijector):
     A subclass sets its weights from mean and deviation in `_start`.
     """
 
-    _adapted: tf.Variable | None = None
+    _adapted: Any = None  # a tf.Variable once it is built
 
     @property
     def needs_adaptation(self) -> bool:

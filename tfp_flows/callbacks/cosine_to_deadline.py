@@ -71,6 +71,7 @@ class CosineToDeadline(keras.callbacks.Callback):
         """Starts the clock and sets the first rate."""
         if self.learning_rate is None:
             self.learning_rate = float(self.model.optimizer.learning_rate)
+        self._highest = self.learning_rate
         self._start = time.perf_counter()
         self._first = int(self.model.optimizer.iterations)
         self._set_rate(0.0)
@@ -93,4 +94,4 @@ class CosineToDeadline(keras.callbacks.Callback):
     def _set_rate(self, share: float) -> None:
         rise = min(1.0, share / self.warm_up) if self.warm_up else 1.0
         fall = self.alpha + (1 - self.alpha) * (1 + math.cos(math.pi * share)) / 2
-        self.model.optimizer.learning_rate = self.learning_rate * rise * fall
+        self.model.optimizer.learning_rate = self._highest * rise * fall

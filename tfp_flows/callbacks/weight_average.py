@@ -99,7 +99,7 @@ class WeightAverage(keras.callbacks.Callback):
             weight.assign(value)
 
     def _evaluate(self, always_best: bool = False) -> float:
-        if self.model.context_size:
+        if isinstance(self.x, Mapping):
             given = self.model.given(self.x["context"])
             log_prob = given.log_prob(tf.cast(self.x["x"], self.model.dtype))
         else:

@@ -89,21 +89,21 @@ class FitData(NamedTuple):
         return self.x["x"] if isinstance(self.x, dict) else self.x
 
     @property
-    def length(self) -> int | None:
+    def length(self) -> int | Any:
         """How many points there are; None of a dataset or a generator."""
         if self.in_files:
             return len(self.x)
         return len(self.points) if self.in_memory else None
 
     @property
-    def rows_per_batch(self) -> int | None:
+    def rows_per_batch(self) -> int | Any:
         """How many rows every batch of a dataset has; None where that is not known."""
         if not isinstance(self.x, tf.data.Dataset):
             return None
         return tf.nest.flatten(self.x.element_spec)[0].shape[0]
 
     @property
-    def batches_per_epoch(self) -> int | None:
+    def batches_per_epoch(self) -> int | Any:
         """How many batches a dataset has; None where that is not known."""
         if not isinstance(self.x, tf.data.Dataset):
             return None
@@ -117,7 +117,7 @@ class FitData(NamedTuple):
             return [self.length, *self.x.widths.values(), self.x.summary.checksum]
         if not self.in_memory:
             return None
-        return [*self.points.shape, zlib.crc32(np.ascontiguousarray(self.points))]
+        return [*self.points.shape, zlib.crc32(np.ascontiguousarray(self.points).data)]
 
     def rows(self, which: slice) -> "FitData":
         """Returns some rows of data in memory."""
@@ -342,8 +342,9 @@ def _summarized(batches: Any, most: int) -> tuple[Summary, dict[str, int]]:
         if not len(parts["x"]):
             continue
         checks.as_points(parts["x"])
-        rows = [part.reshape(-1, widths[name]) for name, part in parts.items()]
-        rows = np.concatenate(rows, axis=1)
+        rows = np.concatenate(
+            [part.reshape(-1, widths[name]) for name, part in parts.items()], axis=1
+        )
         # Contexts that are not finite are met, and explained, by the step with them.
         rows = rows[np.isfinite(rows).all(axis=1)]
         summary.add(rows, draw.random(len(rows)))

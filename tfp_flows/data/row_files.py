@@ -6,7 +6,7 @@ import csv
 import io
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,7 +59,7 @@ def open_table(path: str | os.PathLike) -> list[RowFile]:
         kinds or with different columns.
     """
     path = Path(path)
-    files = [KINDS[each.suffix.lower()](each) for each in _paths(path)]
+    files: list[RowFile] = [KINDS[each.suffix.lower()](each) for each in _paths(path)]
     first = files[0]
     for file in files:
         if file.width != first.width:
@@ -105,7 +105,8 @@ class NpyFile:
     """A NumPy file of an array of shape (n, d)."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.columns = path, []
+        self.path = path
+        self.columns: list[str] = []
         content = self._content()
         if content.ndim != 2:
             raise ValueError(
@@ -249,7 +250,11 @@ class ParquetFile:
         return np.stack(numbers, axis=1)
 
 
-KINDS = {".csv": CsvFile, ".npy": NpyFile, ".parquet": ParquetFile}
+KINDS: dict[str, Callable[[Path], RowFile]] = {
+    ".csv": CsvFile,
+    ".npy": NpyFile,
+    ".parquet": ParquetFile,
+}
 
 
 def import_pyarrow() -> None:

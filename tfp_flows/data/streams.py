@@ -4,7 +4,7 @@ import copy
 import itertools
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -178,7 +178,8 @@ class Stream:
 
     def _pools(self, size: int, order: RowOrder | None) -> Iterator[np.ndarray]:
         """Yields an epoch's rows, `size` at a time."""
-        numbers, mixed = range(len(self._stretches)), np.asarray
+        numbers: Iterable[int] = range(len(self._stretches))
+        mixed: Callable[[np.ndarray], np.ndarray] = np.asarray
         if order is not None and order.shuffle:
             numbers = order()
             mixed = np.random.default_rng([order.seed, order.epoch, 1]).permutation

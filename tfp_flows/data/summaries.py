@@ -2,7 +2,7 @@
 
 import copy
 import zlib
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -47,9 +47,12 @@ class Summary:
 
     def __init__(self) -> None:
         self.rows = self.checksum = 0
-        self.mean = self._squares = 0.0
-        self.low, self.high = np.inf, -np.inf
-        self._kept, self._keys = [], []
+        self.mean: np.ndarray | Any = 0.0
+        self._squares: np.ndarray | Any = 0.0
+        self.low: np.ndarray | Any = np.inf
+        self.high: np.ndarray | Any = -np.inf
+        self._kept: list[np.ndarray] = []
+        self._keys: list[np.ndarray] = []
         self._held, self._limit = 0, np.inf
 
     def add(self, rows: np.ndarray, keys: np.ndarray) -> None:
@@ -59,11 +62,11 @@ class Summary:
         self._add_moments(rows, 1)
         self.low = np.minimum(self.low, rows.min(axis=0))
         self.high = np.maximum(self.high, rows.max(axis=0))
-        self.checksum = zlib.crc32(np.ascontiguousarray(rows), self.checksum)
+        self.checksum = zlib.crc32(np.ascontiguousarray(rows).data, self.checksum)
         chosen = keys < self._limit
         self._kept.append(rows[chosen])
         self._keys.append(keys[chosen])
-        self._held += np.count_nonzero(chosen)
+        self._held += int(np.count_nonzero(chosen))
         if self._held > 2 * _most_rows(rows):
             self._settle()
 

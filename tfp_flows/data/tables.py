@@ -84,8 +84,8 @@ def read(path: Path, *, key: str | None = None) -> Table:
     if suffix == ".npz":
         return Table(*_checked(_read_npz(path, key), [], path))
     files = open_table(path)
-    parts = [(read_whole(file), file.columns, file.path) for file in files]
-    parts = [_checked(*part) for part in parts if len(part[0])]
+    whole = [(read_whole(file), file.columns, file.path) for file in files]
+    parts = [_checked(*part) for part in whole if len(part[0])]
     if not parts:
         raise ValueError(f"{path} holds no rows of numbers.")
     return Table(np.concatenate([points for points, _ in parts]), parts[0][1])

@@ -32,12 +32,12 @@ def quadratic() -> Density:
     Source: Jang (2018), "Normalizing flows tutorial, part 2".
     """
 
-    def draw(rng, n):
+    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
         noise = rng.standard_normal((n, 2))
         x2 = 4 * noise[:, 1]
         return np.stack([x2**2 / 4 + noise[:, 0], x2], axis=-1)
 
-    def log_density(x):
+    def log_density(x: np.ndarray) -> np.ndarray:
         x1, x2 = x.T
         return -((x1 - x2**2 / 4) ** 2) / 2 - x2**2 / 32 - np.log(8 * np.pi)
 
@@ -70,16 +70,16 @@ def bimodal_1d(weight: float = 0.3, noise: float = 0.5) -> Density:
     """
     weight, noise = fraction(weight, "weight"), positive(noise, "noise")
 
-    def draw(rng, n):
+    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
         center = np.where(rng.random(n) < weight, -2.0, 2.0)
         return (center + noise * rng.standard_normal(n))[:, None]
 
-    def log_density(x):
+    def log_density(x: np.ndarray) -> np.ndarray:
         left, right = (-(((x[:, 0] - center) / noise) ** 2) / 2 for center in (-2, 2))
         mixture = np.logaddexp(left + np.log(weight), right + np.log1p(-weight))
         return mixture - np.log(2 * np.pi * noise**2) / 2
 
-    def quadrature():
+    def quadrature() -> tuple[np.ndarray, np.ndarray]:
         nodes, weights = normal_grid(0.1)
         points = outer_sum(np.array([-2.0, 2.0]), noise * nodes)
         return points[:, None], np.outer([weight, 1 - weight], weights).ravel()
@@ -118,15 +118,16 @@ def eight_gaussians(noise: float = 0.5) -> Density:
     scale = noise / 1.414
     centers = 4 * np.exp(0.25j * np.pi * np.arange(8)) / 1.414
 
-    def draw(rng, n):
+    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
         return to_points(rng.choice(centers, n) + scale * normal_plane(rng, n))
 
-    def log_density(x):
+    def log_density(x: np.ndarray) -> np.ndarray:
         distance = np.abs(to_complex(x) - centers[:, None]) / scale
         terms = -(distance**2) / 2
         return log_sum_exp(terms) - np.log(16 * np.pi * scale**2)
 
-    def quadrature():  # by symmetry, one Gaussian is enough
+    def quadrature() -> tuple[np.ndarray, np.ndarray]:
+        # By symmetry, one Gaussian is enough
         nodes, weights = normal_plane_grid(0.1)
         return to_points(centers[0] + scale * nodes), weights
 
@@ -198,23 +199,24 @@ def _blurred_circles(
     The integral over the angle is a Bessel function. For one circle of radius r,
     p(x) = exp(-(|x|² + r²)/2σ²) I₀(r|x|/σ²)/(2πσ²), with σ the noise.
     """
-    radii = np.asarray(radii)
+    all_radii = np.asarray(radii)
 
-    def draw(rng, n):
-        circle = rng.choice(radii, n) * unit(rng.uniform(0, 2 * np.pi, n))
+    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
+        circle = rng.choice(all_radii, n) * unit(rng.uniform(0, 2 * np.pi, n))
         return to_points(circle + noise * normal_plane(rng, n))
 
-    def log_density(x):
+    def log_density(x: np.ndarray) -> np.ndarray:
         from scipy.special import i0e  # importing it takes 0.2 s
 
-        distance, radius = np.hypot(*x.T), radii[:, None]
+        distance, radius = np.hypot(*x.T), all_radii[:, None]
         terms = -(((distance - radius) / noise) ** 2) / 2
         terms += np.log(i0e(distance / noise * (radius / noise)))
         return log_sum_exp(terms) - np.log(2 * np.pi * noise**2 * len(radii))
 
-    def quadrature():  # by symmetry, one angle is enough
+    def quadrature() -> tuple[np.ndarray, np.ndarray]:
+        # By symmetry, one angle is enough
         nodes, weights = normal_plane_grid(0.1)
-        points = outer_sum(radii, noise * nodes)
+        points = outer_sum(all_radii, noise * nodes)
         return to_points(points), np.tile(weights, len(radii))
 
     return Density(
@@ -238,12 +240,12 @@ def checkerboard() -> Density:
     Source: Grathwohl et al. (2019), "FFJORD", the toy data of its code.
     """
 
-    def draw(rng, n):
+    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
         column = rng.integers(-2, 2, n)
         row = 2 * rng.integers(-1, 1, n) + column % 2
         return 2 * (np.stack([column, row], axis=-1) + rng.random((n, 2)))
 
-    def log_density(x):
+    def log_density(x: np.ndarray) -> np.ndarray:
         square = np.floor(x / 2)
         inside = ((-2 <= square) & (square < 2)).all(axis=1)
         return np.where(inside & (square.sum(axis=1) % 2 == 0), -np.log(32), -np.inf)

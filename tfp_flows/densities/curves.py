@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def swiss_roll(noise: float = 1.0) -> Density:
     """
     noise = positive(noise, "noise")
 
-    def angle(s):
+    def angle(s: Any) -> Any:
         return np.pi * (1.5 + 3 * s)
 
     spiral = _Curve(
@@ -210,18 +211,19 @@ def _blurred_curves(
     """
     curves = [curve] if center is None else [curve, curve.turned(center)]
 
-    def draw(rng, n):
+    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
         on_curve = curve.point(curve.quantile(rng.random(n)))
         if center is not None:
             on_curve = np.where(rng.random(n) < 0.5, on_curve, center - on_curve)
         return to_points(on_curve + blur.draw(rng, n))
 
-    def log_density(x):
+    def log_density(x: np.ndarray) -> np.ndarray:
         z, best = to_complex(x), np.full(len(x), -np.inf)
         terms = [_log_blurred(z, curve, blur, best) for curve in curves]
         return log_sum_exp(np.stack(terms)) - np.log(len(curves))
 
-    def quadrature():  # by symmetry, one curve is enough
+    def quadrature() -> tuple[np.ndarray, np.ndarray]:
+        # By symmetry, one curve is enough
         s, along = _graded(curve.speed / blur.noise)
         offsets, across = blur.grid()
         weights = np.outer(along * curve.weight(s), across).ravel()

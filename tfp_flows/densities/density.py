@@ -110,6 +110,8 @@ class Density:
         """
         if self._closed_form_entropy is not None:
             return float(self._closed_form_entropy)
+        if self._quadrature is None:
+            raise ValueError(f"{self.name} has neither `entropy` nor `quadrature`.")
         points, weights = self._quadrature()
         return float(-weights @ self.log_prob(points) / weights.sum())
 
@@ -122,9 +124,9 @@ def positive(value: Any, name: str) -> float:
     Raises:
       ValueError: it is not a number > 0, or out of this range.
     """
-    if not isinstance(value, Real) or not value > 0:
+    if not isinstance(value, Real) or not float(value) > 0:
         raise ValueError(f"`{name}` must be > 0. Received: {value!r}.")
-    if not 1e-9 <= value <= 1e9:
+    if not 1e-9 <= float(value) <= 1e9:
         raise ValueError(f"`{name}` must be within 1e-9..1e9. Received: {value!r}.")
     return float(value)
 
@@ -135,6 +137,6 @@ def fraction(value: Any, name: str) -> float:
     Raises:
       ValueError: it is not such a number.
     """
-    if not isinstance(value, Real) or not 0 < value < 1:
+    if not isinstance(value, Real) or not 0 < float(value) < 1:
         raise ValueError(f"`{name}` must be > 0 and < 1. Received: {value!r}.")
     return float(value)

@@ -1,5 +1,7 @@
 """The pinwheel: a density whose log_prob is a sum over several preimages."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from tfp_flows.densities.density import Density
@@ -43,19 +45,19 @@ def pinwheel() -> Density:
     as in the toy data of Grathwohl et al. (2019), "FFJORD".
     """
 
-    def wind(noise, arm):
+    def wind(noise: np.ndarray, arm: np.ndarray | int) -> np.ndarray:
         feature = 1 + RADIAL * noise.real + 1j * TANGENTIAL * noise.imag
         angle = STEP * arm + RATE * np.exp(feature.real)
         return to_points(2 * feature * unit(-angle))
 
-    def draw(rng, n):
+    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
         return wind(normal_plane(rng, n), rng.integers(ARMS, size=n))
 
-    def quadrature():  # by symmetry, one arm is enough
+    def quadrature() -> tuple[np.ndarray, np.ndarray]:  # by symmetry, one arm is enough
         nodes, weights = normal_plane_grid(0.2)
         return wind(nodes, 0), weights
 
-    def log_density(x):
+    def log_density(x: np.ndarray) -> np.ndarray:
         z = to_complex(x) / 2
         radius, angle = np.abs(z), np.angle(z)
         near = radius < FAR
@@ -96,19 +98,21 @@ def _sum_over_preimages(radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
     return log_prob
 
 
-def _turned(psi, radius):
+def _turned(psi: np.ndarray, radius: np.ndarray) -> np.ndarray:
     return psi - RATE * np.exp(radius * np.cos(psi))
 
 
-def _turned_slope(psi, radius):
+def _turned_slope(psi: np.ndarray, radius: np.ndarray) -> np.ndarray:
     return 1 + RATE * radius * np.sin(psi) * np.exp(radius * np.cos(psi))
 
 
-def _unturned(turned, radius, low, high):
+def _unturned(
+    turned: np.ndarray, radius: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
     return _bisect(lambda psi: _turned(psi, radius) - turned, low, high)
 
 
-def _log_feature(r, t):
+def _log_feature(r: np.ndarray, t: np.ndarray) -> np.ndarray:
     square = ((r - 1) / RADIAL) ** 2 + (t / TANGENTIAL) ** 2
     return -square / 2 - np.log(2 * np.pi * RADIAL * TANGENTIAL)
 
@@ -144,7 +148,9 @@ def _window(radius: np.ndarray) -> np.ndarray:
     return np.where(radius > 5, 2 * np.arcsin(np.sqrt(q / 2)), np.pi)
 
 
-def _bisect(function, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _bisect(
+    function: Callable[[np.ndarray], np.ndarray], low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
     """Returns the zero of a function that is negative at low and positive at high."""
     low, high = low.copy(), high.copy()
     for _ in range(52):

@@ -75,7 +75,7 @@ def dependence_of(scores: Scores) -> tuple[tuple[Dependence, ...], int]:
             c, e = (reference[i] for i in pick)
             expected, p = c.T @ e / len(c), _welch(a, b, c, e)
         # (i, j) and (j, i) are one pair, except for a value and a size.
-        places = np.triu_indices(d, 1)
+        places: tuple[np.ndarray, ...] = np.triu_indices(d, 1)
         if kind == "value and size":
             places = np.nonzero(~np.eye(d, dtype=bool))
         found += [

@@ -166,11 +166,11 @@ class FitReport:
             lines.append(f"  and {len(worst) - _SHOWN} coordinates less far off")
         if self.dependences:
             lines.append(f"Dependence left between coordinates ({self.pairs:,} tested)")
-        for one in self.dependences[:_SHOWN]:
-            pair = f"z[{one.first}], z[{one.second}]"
+        for left in self.dependences[:_SHOWN]:
+            pair = f"z[{left.first}], z[{left.second}]"
             lines.append(
-                f"  {pair:<18} {one.kind:<15} correlation {one.correlation:+.3f}, "
-                f"expected {one.expected:+.3f}, adjusted p {shown(one.adjusted)}"
+                f"  {pair:<18} {left.kind:<15} correlation {left.correlation:+.3f}, "
+                f"expected {left.expected:+.3f}, adjusted p {shown(left.adjusted)}"
             )
         return lines
 

@@ -117,7 +117,7 @@ class HeldOut:
         return self.log_prob(self.x, self.context)
 
     @cached_property
-    def drawn_context(self) -> np.ndarray | None:
+    def drawn_context(self) -> np.ndarray | Any:
         """The contexts that points are drawn given: those of the rows, in order."""
         if self.context is None:
             return None

@@ -44,7 +44,7 @@ class Scores:
     normal: np.ndarray
     values: np.ndarray
     reference: np.ndarray | None = None
-    reference_values: np.ndarray | None = None
+    reference_values: np.ndarray | Any = None
 
 
 def scores_of(held_out: HeldOut, keep: np.ndarray) -> Scores:
@@ -84,10 +84,10 @@ def _known(base: Any, z: tf.Tensor) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     try:
         # Near 1 a share loses the digits of the tail, so both are computed.
-        shares = marginal.cdf(z), marginal.survival_function(z)
+        below, above = marginal.cdf(z), marginal.survival_function(z)
     except NotImplementedError:
         return None
-    return tuple(np.asarray(share, np.float64) for share in shares)
+    return np.asarray(below, np.float64), np.asarray(above, np.float64)
 
 
 def normal_scores(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:

@@ -100,7 +100,7 @@ def infer_event_size(
     Raises:
       ValueError: its parts disagree, or no part has a width of its own.
     """
-    found = {}
+    found: dict[str, Any] = {}
     if event_size is not None:
         found["`event_size`"] = checks.positive_size(event_size, "event_size")
     if base is not None:
@@ -153,7 +153,7 @@ def _size_of_parameters(bijector: tfb.Bijector) -> int | None:
             shape = bijector.experimental_batch_shape(x_event_ndims=0)
             return shape[-1] if shape.rank else None
         for name, kind in bijector.parameter_properties().items():
-            value = (bijector.parameters or {}).get(name)
+            value: Any = (bijector.parameters or {}).get(name)
             shape = tuple(value.shape if hasattr(value, "shape") else np.shape(value))
             if isinstance(kind.event_ndims, int) and kind.event_ndims >= 1 and shape:
                 return shape[-1]

@@ -150,8 +150,8 @@ class Evaluator:
         z = self._draw_base(n, _stateless(seed), context)
         base, bijectors = self.bound(context)
         return [
-            Stage(name, bijector, *values, distribution)
-            for name, bijector, values, distribution in zip(
+            Stage(name, bijector, samples, log_prob, log_det, distribution)
+            for name, bijector, (samples, log_prob, log_det), distribution in zip(
                 names,
                 (None, *bijectors),
                 self._walk(z, context),

@@ -102,7 +102,8 @@ class Flow(keras.Model):
         self._evaluator = Evaluator(
             base, bijectors, self.weights, self._form, self.name
         )
-        self._settings, self._trainer = Settings(), None
+        self._settings = Settings()
+        self._trainer: Trainer | Any = None
         forget_with(self)
         self.built = True
 
@@ -216,7 +217,7 @@ class Flow(keras.Model):
         composition.check_trainable(self.trainable_variables, self._stage_names)
         if needs_adaptation((self.base, *self.bijectors)):
             self.adapt(points.first_epoch(kwargs.get("steps_per_epoch")).x)
-        sizes = {"batch_size": batch_size, "epochs": epochs}
+        sizes: dict[str, Any] = {"batch_size": batch_size, "epochs": epochs}
         history = self._trainer.fit(
             super().fit, points, held_out, checkpoint_dir, **sizes, **kwargs
         )

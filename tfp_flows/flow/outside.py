@@ -32,7 +32,7 @@ def warn_of_points_outside(
     if some is None:
         return
     shares = shares_outside(bijectors, **{k: tf.constant(v) for k, v in some.items()})
-    worst = max(shares, key=shares.get, default=None)
+    worst = max(shares, key=shares.__getitem__, default=None)
     if worst is None or shares[worst] <= _MOST_OUTSIDE:
         return
     # A chain in the list is one stage, of several bijectors.

@@ -78,7 +78,7 @@ class ContractiveMLP(keras.layers.Layer):
         self.zero_start = zero_start
         self.seed = seed
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Creates the weights for inputs of shape `(n, d + context)`."""
         widths = [self.event_size, *self.hidden, self.event_size]
         self.kernels, self.biases = [], []

@@ -36,7 +36,7 @@ class _Masked(keras.layers.Layer):
         hidden: Sequence[int] = (64, 64),
         activation: str | Callable = "relu",
         *,
-        order: str | Sequence[int] = "natural",
+        order: str | Sequence[int] | np.ndarray = "natural",
         features: int = 1,
         zero_start: bool = False,
         dropout: float = 0.0,
@@ -55,7 +55,7 @@ class _Masked(keras.layers.Layer):
         self.seed = seed
         self.drop = dropout_layer(self.dropout, seed, self.dtype_policy)
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Creates the weights for inputs `(n, features · event_size + context)`."""
         context = input_shape[-1] - self.features * self.event_size
         if context < 0:
@@ -283,7 +283,9 @@ def _degrees(units: int, least: int, event_size: int) -> np.ndarray:
     return least + np.arange(units) % count
 
 
-def as_order(order: str | Sequence[int], event_size: int | None = None) -> np.ndarray:
+def as_order(
+    order: str | Sequence[int] | np.ndarray, event_size: int | None = None
+) -> np.ndarray:
     """Returns the order of the variables as an array of their indices.
 
     Args:

@@ -177,11 +177,13 @@ def _split(flow: Flow, x: Any, fraction: float, seed: int) -> tuple[Any, Any]:
             f"two or more on the other. Received: {fraction!r} of {m} points."
         )
     mixed = np.random.default_rng(seed).permutation(m)
-    parts = [
+    train, validation = (
         {name: part[which] for name, part in rows.items()}
         for which in (mixed[count:], mixed[:count])
-    ]
-    return tuple(parts if flow.context_size else [part["x"] for part in parts])
+    )
+    if flow.context_size:
+        return train, validation
+    return train["x"], validation["x"]
 
 
 def _batches(points: Any, batch_size: int, seed: int | None = None) -> tf.data.Dataset:
@@ -244,7 +246,7 @@ class _Progress(keras.callbacks.Callback):
             stateful_metrics=["loss", "val_loss"],
         )
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         loss, held_out = logs["loss"], logs["val_loss"]
         done = epoch + 1 == self.params["epochs"]
         if not math.isfinite(loss):  # it would not recover

@@ -37,7 +37,7 @@ def animate_stages(
     interval: int = 60,
     between: int | None = None,
     share_limits: bool = False,
-    coordinates: tuple[int, int] = (0, 1),
+    coordinates: Sequence[int] = (0, 1),
     ax: Axes | None = None,
 ) -> FuncAnimation:
     """Films the points on their way from the base to the data.
@@ -99,9 +99,9 @@ def animate_stages(
 
     if ax is None:
         ax = style.new_axes(None, 4.0, 4.4)
-        ax.figure.set_dpi(_DPI)
+        style.figure_of(ax).set_dpi(_DPI)
         # A constrained layout would move the axes from frame to frame.
-        ax.set_position([0.15, 0.11, 0.81, 0.75])
+        ax.set_position((0.15, 0.11, 0.81, 0.75))
     ax = style.new_axes(ax)
     colors = style.base_colors(np.asarray(stages[0].samples)[:, coordinates])
     points = panels.scatter(ax, film.places(0, 0.0), colors)
@@ -129,7 +129,9 @@ def animate_stages(
 
     draw(0)
     frames = (len(stages) - 1) * (between + 1) + 1
-    return Film(ax.figure, draw, frames=frames, interval=interval, repeat_delay=1500)
+    return Film(
+        style.figure_of(ax), draw, frames=frames, interval=interval, repeat_delay=1500
+    )
 
 
 class _Walk:
@@ -145,7 +147,7 @@ class _Walk:
     def __init__(
         self,
         stages: Sequence[Stage],
-        coordinates: list[int],
+        coordinates: Sequence[int],
         show: str,
         share_limits: bool,
     ) -> None:
@@ -160,7 +162,8 @@ class _Walk:
         ]
         clouds = [cloud[:, coordinates] for cloud in whole]
         self._limits = limits_of_each(clouds, share_limits)
-        self._heights = self._images = None
+        self._heights: list[np.ndarray] = []
+        self._images: list[np.ndarray] = []
         if whole[0].shape[1] == 1:
             self._heights, tops = _heights(stages, share_limits)
             self._limits = [
@@ -179,7 +182,7 @@ class _Walk:
         at_end = stage == len(self._paths)
         cloud = self._last if at_end else self._paths[stage](t)
         cloud = cloud[:, self._coordinates]
-        if self._heights is None:
+        if not self._heights:
             return cloud
         after = min(stage + 1, len(self._paths))
         height = (1 - t) * self._heights[stage] + t * self._heights[after]
@@ -188,12 +191,12 @@ class _Walk:
     def limits(self, stage: int, t: float) -> np.ndarray:
         """Returns (low, high) of both axes, `(2, 2)`."""
         after = min(stage + 1, len(self._paths))
-        before, after = np.array(self._limits[stage]), np.array(self._limits[after])
-        return (1 - t) * before + t * after
+        here, there = np.array(self._limits[stage]), np.array(self._limits[after])
+        return (1 - t) * here + t * there
 
     def shade(self, ax: Axes) -> AxesImage | None:
         """Draws the density of the first stage and returns its image, if it has one."""
-        if self._images is None:
+        if not self._images:
             return None
         first = self._images[0].reshape(_RESOLUTION, _RESOLUTION)
         return panels.shade(ax, first, self._limits[0], self._cmap)
@@ -203,7 +206,8 @@ class _Walk:
         values = self._images[stage].reshape(_RESOLUTION, _RESOLUTION)
         image.set_norm(panels.MassNorm(values))
         image.set_data(np.ma.masked_invalid(values))
-        image.set_extent([end for pair in self._limits[stage] for end in pair])
+        (left, right), (low, high) = self._limits[stage]
+        image.set_extent((left, right, low, high))
         image.set_alpha(strength)
 
 
@@ -212,10 +216,7 @@ def _heights(
 ) -> tuple[list[np.ndarray], list[float]]:
     """Returns heights of points below each density, and upper limits of the axes."""
     fraction = np.random.default_rng(0).uniform(size=len(stages[0].samples))
-    densities = [
-        drawables.exp_log_prob(lambda _, stage=stage: stage.log_prob, None)
-        for stage in stages
-    ]
+    densities = [drawables.exp_log_prob(np.asarray, stage.log_prob) for stage in stages]
     tops = [_top(density) for density in densities]
     if share_limits:
         tops = [max(tops)] * len(stages)
@@ -232,7 +233,7 @@ def animate_training(
     pictures: Any,
     *,
     interval: int = 200,
-    coordinates: tuple[int, int] = (0, 1),
+    coordinates: Sequence[int] = (0, 1),
     axes: style.AxesLike = None,
 ) -> FuncAnimation:
     """Films how the stages were learned: a panel for each stage, a frame per record.
@@ -280,11 +281,11 @@ def animate_training(
     columns = columns_for(count)
     cells = style.new_grid(axes, math.ceil(count / columns), columns, 2.0, count)
     if axes is None:
-        cells[0].figure.set_dpi(_DPI)
+        style.figure_of(cells[0]).set_dpi(_DPI)
     # The limits are those of the last record in all frames.
     limits = [robust_limits(cloud[:, coordinates]) for cloud in records[-1].samples]
     colors = style.base_colors(records[0].samples[0][:, coordinates])
-    drawn = []
+    drawn: list[Any] = []
     for ax, pairs, name in zip(cells, limits, records[0].names, strict=True):
         if width == 1:
             ax.set_xlim(pairs[0])
@@ -314,7 +315,7 @@ def animate_training(
 
     draw(0)
     return Film(
-        cells[0].figure,
+        style.figure_of(cells[0]),
         draw,
         frames=len(records),
         interval=interval,

@@ -80,7 +80,7 @@ def plot_calibration(
         _draw_quantiles(cells[len(shown) + column], one)
     style.label(cells[0], _SHARE, "rows, times expected", size=8)
     style.label(cells[len(shown)], _NORMAL, "data", size=8)
-    return cells[0].figure
+    return style.figure_of(cells[0])
 
 
 def _calibrations(
@@ -117,7 +117,7 @@ def _draw_histogram(ax: Axes, one: "Calibration") -> None:
     ax.axhline(1.0, color=style.MUTED, linewidth=0.8, zorder=1)
     edges = np.linspace(0, 1, bins + 1)
     is_out = (counts < low) | (counts > high)
-    colors = np.where(is_out, style.VERMILION, style.BLUE)
+    colors = [style.VERMILION if out else style.BLUE for out in is_out]
     ax.hlines(counts / expected, edges[:-1], edges[1:], colors, linewidth=2.0)
     ax.set_xlim(0, 1)
     ax.set_xticks([0, 0.5, 1])
@@ -131,7 +131,7 @@ def _draw_histogram(ax: Axes, one: "Calibration") -> None:
 def _draw_quantiles(ax: Axes, one: "Calibration") -> None:
     """Draws a QQ plot of normal scores, with the band of the order statistics."""
     levels = (np.arange(len(one.quantiles)) + 0.5) / len(one.quantiles)
-    n = one.n
+    n: float = one.n
     if one.reference is not None:
         n = one.n * one.reference / (one.n + one.reference)
     spread = stats.beta(n * levels + 0.5, n * (1 - levels) + 0.5)
@@ -144,7 +144,7 @@ def _draw_quantiles(ax: Axes, one: "Calibration") -> None:
     # Scores further out are drawn at the edge.
     scores = stats.norm.ppf(np.clip(one.quantiles, 2e-5, 1 - 2e-5))
     is_out = (one.quantiles < low) | (one.quantiles > high)
-    colors = np.where(is_out, style.VERMILION, style.BLUE)
+    colors = [style.VERMILION if out else style.BLUE for out in is_out]
     ax.scatter(at, scores, s=5, c=colors, linewidths=0, zorder=2)
     ax.set_xlim(-3.2, 3.2)
     ax.set_ylim(-4.2, 4.2)

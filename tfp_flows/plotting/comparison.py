@@ -23,7 +23,7 @@ def draw_comparison(
     comparison: Any,
     *,
     context: ArrayLike | None = None,
-    coordinates: tuple[int, int] = (0, 1),
+    coordinates: Sequence[int] = (0, 1),
     axes: style.AxesLike = None,
 ) -> Figure:
     """Draws an `OrderComparison`; see `OrderComparison.plot`."""
@@ -45,7 +45,8 @@ def draw_comparison(
     for ax, fit in zip(cells, fits, strict=True):
         given = fit.flow.distribution if context is None else fit.flow.given(context)
         if event_size > 2:
-            cloud = drawables.of_distribution(given).sample(_SAMPLES, 0)[:, coordinates]
+            _, sample = drawables.as_sampler(given)
+            cloud = sample(_SAMPLES, 0)[:, coordinates]
             panels.scatter(ax, cloud[finite_rows(cloud)], style.BLUE)
             panels.set_limits(ax, limits)
         else:
@@ -57,7 +58,7 @@ def draw_comparison(
     if event_size == 1:  # equal axes make the heights comparable
         for ax in cells:
             ax.set_ylim(0.0, top)
-    figure = ranking.figure
+    figure = style.figure_of(ranking)
     if axes is None and event_size > 2:
         first, second = coordinates
         text = f"samples: coordinates {first} and {second} of {event_size}"
@@ -118,7 +119,7 @@ def _draw_ranking(ax: Axes, fits: Any) -> None:
     high = np.max(_ERRORS * errors - behind, initial=0.0)
     margin = 0.05 * (high - low)
     ax.set_xlim(low - margin, high + margin)
-    style.label(ax, "behind the best, held out (nats, ± 2 standard errors)", "", 8)
+    style.label(ax, "behind the best, held out (nats, ± 2 standard errors)", size=8)
     style.title(ax, "order of the bijectors, base to data", 9)
 
 

@@ -1,5 +1,6 @@
 """A density, and samples of a flow beside the data."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,12 @@ def _draw_line(
     top = panels.curve(ax, x, scale(density), style.BLUE, fill, "density")
     if data is not None:
         heights, edges = panels.histogram(data[:, 0], limits)
-        look = {"color": style.MUTED, "linewidth": 1.0, "zorder": 2, "label": "data"}
+        look: dict[str, Any] = {
+            "color": style.MUTED,
+            "linewidth": 1.0,
+            "zorder": 2,
+            "label": "data",
+        }
         ax.stairs(scale(heights), edges, baseline=None if log else 0.0, **look)
         top = max(top, 1.05 * heights.max())
         panels.rug(ax, data[:, 0])
@@ -210,7 +216,7 @@ def plot_samples(
     *,
     n: int = 2000,
     seed: int = 0,
-    coordinates: tuple[int, int] = (0, 1),
+    coordinates: Sequence[int] = (0, 1),
     axes: style.AxesLike = None,
 ) -> Figure:
     """Draws the data beside samples of the flow, with the same limits.
@@ -249,7 +255,7 @@ def plot_samples(
     samples = np.asarray(sample(n, seed=seed))
     clouds.append((samples, f"{n:,} samples", style.BLUE))
 
-    clouds = [(cloud[:, coordinates], *look) for cloud, *look in clouds]
+    clouds = [(cloud[:, coordinates], text, color) for cloud, text, color in clouds]
     # The data choose the limits, so that distant samples cannot make them small.
     limits = robust_limits(clouds[0][0])
     cells = style.new_grid(axes, 1, len(clouds), 3.4, len(clouds))
@@ -272,4 +278,4 @@ def plot_samples(
         top = max(ax.get_ylim()[1] for ax in cells)
         for ax in cells:
             ax.set_ylim(0.0, top)
-    return cells[0].figure
+    return style.figure_of(cells[0])

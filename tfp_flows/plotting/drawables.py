@@ -110,7 +110,7 @@ def stage_densities(
     """
     dtype = stages[0].samples.dtype
 
-    def log_prob(_: Any) -> tf.Tensor:
+    def log_prob(_: None) -> tf.Tensor:
         x = tf.zeros([0, grids[0].shape[1]], dtype)
         log_det = tf.zeros([0], dtype)
         for stage, grid in zip(reversed(stages), reversed(grids), strict=True):
@@ -122,10 +122,10 @@ def stage_densities(
         return stages[0].distribution.log_prob(x) + log_det
 
     ends = np.cumsum([len(grid) for grid in grids])
-    return np.split(exp_log_prob(log_prob, grids), ends[:-1])
+    return np.split(exp_log_prob(log_prob, None), ends[:-1])
 
 
-def exp_log_prob(log_prob: Callable, x: np.ndarray) -> np.ndarray:
+def exp_log_prob(log_prob: Callable[[Any], Any], x: Any) -> np.ndarray:
     """Returns exp(log_prob(x)) as float64, with NaN where it is not finite.
 
     Raises:
@@ -150,11 +150,13 @@ def as_sampler(flow: Any) -> tuple[int, Callable[..., Any]]:
     Raises:
       TypeError: `flow` cannot be sampled.
     """
+    event_size: int | None
     if isinstance(flow, tfp.distributions.Distribution):
         drawable = of_distribution(flow)
-        return drawable.event_size, drawable.sample
-    event_size = getattr(flow, "event_size", None)
-    sample = getattr(flow, "sample", None)
+        event_size, sample = drawable.event_size, drawable.sample
+    else:
+        event_size = getattr(flow, "event_size", None)
+        sample = getattr(flow, "sample", None)
     if event_size is None or not callable(sample):
         raise TypeError(
             "`flow` must be a Flow, a tfd.Distribution, or have `event_size` and "

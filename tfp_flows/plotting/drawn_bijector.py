@@ -101,7 +101,8 @@ def as_drawn_bijector(
 
 def _bound(bijector: tfb.Bijector, context: ArrayLike | None) -> tfb.Bijector:
     width = context_size_of(bijector)
-    if (context is None) == bool(width) or np.size(context) != (width or 1):
+    size = 0 if context is None else np.size(context)
+    if (context is None) == bool(width) or size != width:
         raise ValueError(
             "`context` must be one row for a conditional bijector, and None for "
             f"another: expected shape ({width},). Received: {context!r}."

@@ -86,12 +86,12 @@ def plot_line(
     )
     style.label(density, "x, data", "density")
     style.title(density, "density", 10)
-    return base.figure
+    return style.figure_of(base)
 
 
 def _mixture(bijector: Any) -> tfp.distributions.MixtureSameFamily | None:
     """Returns the mixture of the last bijector, or None if it has none."""
-    is_mixture = isinstance(bijector, Invert) and isinstance(
-        bijector.bijector, MixtureCDF
-    )
-    return bijector.bijector.mixture if is_mixture else None
+    if not isinstance(bijector, Invert):
+        return None
+    inner = bijector.bijector
+    return inner.mixture if isinstance(inner, MixtureCDF) else None

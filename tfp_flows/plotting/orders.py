@@ -25,7 +25,7 @@ def plot_orders(
     samples: int = 1000,
     show: str = "samples",
     share_limits: bool = False,
-    coordinates: tuple[int, int] = (0, 1),
+    coordinates: Sequence[int] = (0, 1),
     resolution: int = 100,
     axes: style.AxesLike = None,
 ) -> Figure:

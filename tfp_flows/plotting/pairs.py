@@ -101,7 +101,7 @@ def plot_pairs(
                 ax,
                 labels[picked[j]] if is_foot else "",
                 labels[picked[i]] if is_left else "",
-                8,
+                size=8,
             )
     if axes is None:
         figure = cells[0, 0].figure
@@ -179,11 +179,11 @@ def plot_marginals(
         cells = _band_rows(axes, rows)
         _draw_standing_bands(cells, samples, points, [labels[i] for i in picked])
     if axes is None:
-        figure = cells[0].figure
+        figure = style.figure_of(cells[0])
         if count <= _MOST_HISTOGRAMS:
             figure.set_figheight((0.9 * panel + 0.45) * rows)
         _explain(figure, ", ".join(_counts(samples, points)), count, event_size)
-    return cells[0].figure
+    return style.figure_of(cells[0])
 
 
 def _labels(data: ArrayLike | None, names: Any, event_size: int) -> list[str]:

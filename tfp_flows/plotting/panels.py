@@ -17,8 +17,8 @@ def set_limits(ax: Axes, limits: list[Limits]) -> None:
     """Sets the limits of a 2-d panel; equal ranges are drawn to one scale."""
     ax.set_xlim(limits[0])
     ax.set_ylim(limits[1])
-    spans = [high - low for low, high in limits]
-    if np.isclose(*spans):
+    width, height = (high - low for low, high in limits)
+    if np.isclose(width, height):
         ax.set_aspect("equal", adjustable="box")
     else:
         ax.set_box_aspect(1)
@@ -39,7 +39,7 @@ class MassNorm(Normalize):
         self._mass = mass / mass[-1] if len(mass) and mass[-1] > 0 else mass
         super().__init__(0.0, self._levels[-1] if len(mass) else 1.0)
 
-    def __call__(self, value: Any, clip: bool | None = None) -> np.ma.MaskedArray:
+    def __call__(self, value: Any, clip: bool | None = None) -> Any:
         """Returns the shares, in [0, 1], with the mask of `value`."""
         value = np.ma.asarray(value)
         at = np.searchsorted(self._levels, value.filled(0.0), "right")

@@ -16,15 +16,18 @@ class ShownFigure(Figure):
     """A figure that a notebook shows as a picture."""
 
     def _repr_png_(self) -> bytes:
-        file = io.BytesIO()
-        self.savefig(file, format="png")
-        return file.getvalue()
+        return _as_png(self)
 
 
 class ShownAxes(Axes):
     """Axes that a notebook shows as the figure they are on."""
 
-    def _repr_png_(self) -> bytes:
-        file = io.BytesIO()
-        self.get_figure(root=True).savefig(file, format="png")
-        return file.getvalue()
+    def _repr_png_(self) -> bytes | None:
+        figure = self.get_figure(root=True)  # None once the axes were removed
+        return None if figure is None else _as_png(figure)
+
+
+def _as_png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()

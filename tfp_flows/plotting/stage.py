@@ -1,5 +1,9 @@
 """One stage in a large panel, with histograms of its coordinates."""
 
+import functools
+from collections.abc import Sequence
+from typing import Literal
+
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
@@ -22,7 +26,7 @@ def plot_stage(
     context: ArrayLike | None = None,
     n: int = 2000,
     seed: int = 0,
-    coordinates: tuple[int, int] = (0, 1),
+    coordinates: Sequence[int] = (0, 1),
     resolution: int = 250,
     ax: Axes | None = None,
 ) -> Axes:
@@ -99,17 +103,19 @@ def plot_stage(
 
 
 def _draw_margins(ax: Axes, points: np.ndarray, limits: list[Limits]) -> None:
-    above = ax.inset_axes([0, 1.02, 1, 0.16], sharex=ax)
-    right = ax.inset_axes([1.02, 0, 0.16, 1], sharey=ax)
-    sides = ((above, "vertical"), (right, "horizontal"))
+    above = ax.inset_axes((0, 1.02, 1, 0.16), sharex=ax)
+    right = ax.inset_axes((1.02, 0, 0.16, 1), sharey=ax)
+    sides: list[tuple[Axes, Literal["vertical", "horizontal"]]] = [
+        (above, "vertical"),
+        (right, "horizontal"),
+    ]
     for i, (margin, orientation) in enumerate(sides):
         margin.axis("off")
         if not len(points):
             continue
         heights, edges = panels.histogram(points[:, i], limits[i])
-        look = {"orientation": orientation, "color": "#cfe3f1", "zorder": 1}
-        margin.stairs(heights, edges, fill=True, **look)
-        look = {"orientation": orientation, "color": style.BLUE, "zorder": 2}
-        margin.stairs(heights, edges, linewidth=1.0, **look)
+        draw = functools.partial(margin.stairs, heights, edges, orientation=orientation)
+        draw(fill=True, color="#cfe3f1", zorder=1)
+        draw(linewidth=1.0, color=style.BLUE, zorder=2)
         reach = (0.0, 1.1 * heights.max() or 1.0)
         margin.set_ylim(reach) if i == 0 else margin.set_xlim(reach)

@@ -29,7 +29,7 @@ def plot_stages(
     seed: int = 0,
     show: str = "both",
     share_limits: bool = False,
-    coordinates: tuple[int, int] = (0, 1),
+    coordinates: Sequence[int] = (0, 1),
     resolution: int | None = None,
     columns: int | None = None,
     axes: style.AxesLike = None,
@@ -112,7 +112,7 @@ def draw_row(
     order: Sequence[int],
     show: str,
     share_limits: bool,
-    coordinates: list[int],
+    coordinates: Sequence[int],
     resolution: int,
     title_size: float = 9,
 ) -> None:
@@ -120,7 +120,7 @@ def draw_row(
     clouds = [np.asarray(stage.samples)[:, coordinates] for stage in stages]
     colors = style.base_colors(clouds[0]) if show != "density" else None
     limits = limits_of_each(clouds, share_limits)
-    densities = [None] * len(stages)
+    densities: Sequence[np.ndarray | None] = [None] * len(stages)
     if show != "samples" and stages[0].samples.shape[-1] <= 2:
         resolution = resolution if len(coordinates) == 2 else _LINE_RESOLUTION
         grids = [grid(pairs, resolution) for pairs in limits]
@@ -145,10 +145,10 @@ def columns_for(count: int) -> int:
 
 
 def with_note(
-    cells: Sequence[Axes], flow: Flow, coordinates: list[int], axes: Any
+    cells: Sequence[Axes], flow: Flow, coordinates: Sequence[int], axes: Any
 ) -> Figure:
     """Returns the figure, with a note if it shows two coordinates of more."""
-    figure = cells[0].figure
+    figure = style.figure_of(cells[0])
     if axes is None and flow.event_size > 2:
         style.note(
             figure,

@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -128,17 +128,17 @@ def new_grid(
         for ax in cells[count:]:
             ax.remove()
         return [dress(ax) for ax in cells[:count]]
-    cells = list(np.asarray(axes, dtype=object).ravel())
-    for ax in cells:
+    given: list[Any] = list(np.asarray(axes, dtype=object).ravel())
+    for ax in given:
         if not isinstance(ax, Axes):
             raise TypeError(
                 f"`axes` must be matplotlib Axes. Received: {type(ax).__name__}."
             )
-    if len(cells) < count:
+    if len(given) < count:
         raise ValueError(
-            f"`axes` must be at least {count} Axes. Received: {len(cells)}."
+            f"`axes` must be at least {count} Axes. Received: {len(given)}."
         )
-    return cells[:count]
+    return given[:count]
 
 
 def dress(ax: Axes, ticks: int = 4) -> Axes:
@@ -156,14 +156,19 @@ def dress(ax: Axes, ticks: int = 4) -> Axes:
     return ax
 
 
+def figure_of(ax: Axes) -> Figure:
+    """Returns the figure of the axes, which may be a part of a figure."""
+    return cast(Figure, ax.figure)
+
+
 def title(ax: Axes, text: str, size: float = 9) -> None:
     """Writes a title above the axes."""
     ax.set_title(text, fontsize=size, color=INK, fontfamily=FONT, fontweight="normal")
 
 
-def label(ax: Axes, x: str = "", y: str = "", size: float = 9) -> None:
+def label(ax: Axes, x: str = "", y: str = "", *, size: float = 9) -> None:
     """Writes the names of both axes."""
-    look = {"fontsize": size, "color": INK, "fontfamily": FONT}
+    look: dict[str, Any] = {"fontsize": size, "color": INK, "fontfamily": FONT}
     ax.set_xlabel(x, **look)
     ax.set_ylabel(y, **look)
 

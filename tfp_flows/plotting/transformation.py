@@ -68,7 +68,7 @@ def plot_transformation(
     x_grid = centers(line.x_limits, _RESOLUTION)
     x_points = tf.constant(x_grid[:, None], flow.dtype)
 
-    above = ax.inset_axes([0, 1.03, 1, 0.24], sharex=ax)
+    above = ax.inset_axes((0, 1.03, 1, 0.24), sharex=ax)
     x_density = drawables.exp_log_prob(distribution.log_prob, x_points)
     top = panels.curve(above, x_grid, x_density, style.BLUE, "#cfe3f1")
     if data is not None:
@@ -78,7 +78,7 @@ def plot_transformation(
         panels.rug(above, data[:, 0])
     above.set_ylim(0, top)
 
-    right = ax.inset_axes([1.03, 0, 0.24, 1], sharey=ax)
+    right = ax.inset_axes((1.03, 0, 0.24, 1), sharey=ax)
     z_grid = centers(line.z_limits, _RESOLUTION)
     z_density = drawables.exp_log_prob(
         line.base.distribution.log_prob, z_grid[:, None].astype(flow.dtype)

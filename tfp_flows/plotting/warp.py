@@ -1,5 +1,6 @@
 """What a bijector does to space: how a grid is warped, and where it is stretched."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def plot_warp(
     stage: int | None = None,
     context: ArrayLike | None = None,
     limits: ArrayLike | None = None,
-    coordinates: tuple[int, int] = (0, 1),
+    coordinates: Sequence[int] = (0, 1),
     at: ArrayLike | None = None,
     lines: int = 13,
     seed: int = 0,
@@ -103,7 +104,7 @@ def plot_warp(
     if picture.event_size == 1:
         (ax,) = style.new_grid(axes, 1, 1, 4.4, 1)
         _draw_curve(ax, picture, box[0], lines)
-        return ax.figure
+        return style.figure_of(ax)
     plane = [box[i] for i in picked]
     scouts = scouts_of(picture, picked, plane, middle)
     after = robust_limits(picture.forward(scouts)[:, picked])
@@ -120,7 +121,7 @@ def plot_warp(
         panels.set_limits(ax, shown)
         style.title(ax, text)
     _note(cells, picture, picked, axes)
-    return cells[0].figure
+    return style.figure_of(cells[0])
 
 
 def plot_log_det(
@@ -129,7 +130,7 @@ def plot_log_det(
     stage: int | None = None,
     context: ArrayLike | None = None,
     limits: ArrayLike | None = None,
-    coordinates: tuple[int, int] = (0, 1),
+    coordinates: Sequence[int] = (0, 1),
     at: ArrayLike | None = None,
     resolution: int | None = None,
     seed: int = 0,
@@ -185,7 +186,8 @@ def plot_log_det(
         points[:, picked] = z
         values = picture.log_det(points).reshape(resolution, resolution)
         scouts = picture.log_det(scouts_of(picture, picked, plane, middle))
-        norm = _norm(scouts, values)
+        reach = _reach(scouts, values)
+        norm = Normalize(-reach, reach)
         image = panels.shade(ax, values, plane, style.DIVERGING, norm)
         beyond = np.nanmax(np.abs(values), initial=0.0) > norm.vmax
         bar = ax.figure.colorbar(image, ax=ax, extend="both" if beyond else "neither")
@@ -279,12 +281,12 @@ def _draw_log_det_line(
     values = picture.log_det(z[:, None])
     ax.plot(z, values, color=style.INK, linewidth=1.4, zorder=3)
     ax.axhline(0.0, color=style.MUTED, linewidth=0.8, zorder=1)
-    look = {"linewidth": 0, "alpha": 0.35, "zorder": 2}
+    look: dict[str, Any] = {"linewidth": 0, "alpha": 0.35, "zorder": 2}
     for side, color in ((np.maximum, style.VERMILION), (np.minimum, style.BLUE)):
         ax.fill_between(z, 0, side(values, 0.0), color=color, **look)
     ax.set_xlim(limits)
     scouts = picture.log_det(scouts_of(picture, [0], [limits], np.zeros(1)))
-    reach = _norm(scouts, values).vmax
+    reach = _reach(scouts, values)
     shown = np.clip(scouts[np.isfinite(scouts)], -reach, reach)
     low, high = min(shown.min(initial=0.0), 0.0), max(shown.max(initial=0.0), 0.0)
     margin = 0.1 * max(high - low, _LEAST_LOG_DET)
@@ -292,14 +294,14 @@ def _draw_log_det_line(
     style.label(ax, picture.axis_names[0], "log|∂x/∂z| (nats)")
 
 
-def _norm(of_points: np.ndarray, of_plane: np.ndarray) -> Normalize:
-    """Returns a symmetric range that covers 99% of the points and half of the plane."""
+def _reach(of_points: np.ndarray, of_plane: np.ndarray) -> float:
+    """Returns the size that 99% of the points and half of the plane do not exceed."""
     reach = _LEAST_LOG_DET
     for values, share in ((of_points, 0.99), (of_plane, 0.5)):
         sizes = np.abs(values[np.isfinite(values)])
         if sizes.size:
             reach = max(reach, float(np.quantile(sizes, share)))
-    return Normalize(-reach, reach)
+    return reach
 
 
 def _note(
@@ -309,7 +311,7 @@ def _note(
     if axes is not None or picture.event_size <= 2:
         return
     style.note(
-        cells[0].figure,
+        style.figure_of(cells[0]),
         f"the plane of coordinates {picked[0]} and {picked[1]} of "
         f"{picture.event_size}; the others are held at one point",
     )

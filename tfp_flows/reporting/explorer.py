@@ -108,8 +108,8 @@ def _warped(stages: Sequence[Stage], limits: list[Limits]) -> list[np.ndarray]:
     lines = np.concatenate([upright, level.transpose(1, 0, 2)])
     z = np.reshape(lines, (-1, 2)).astype(stages[0].samples.dtype.as_numpy_dtype)
     warped = [lines.astype(np.float32)]
-    for stage in stages[1:]:
-        z = stage.bijector.forward(z)
+    for bijector in (stage.bijector for stage in stages if stage.bijector is not None):
+        z = bijector.forward(z)
         warped.append(np.reshape(z, lines.shape).astype(np.float32))
     return warped
 
@@ -117,4 +117,4 @@ def _warped(stages: Sequence[Stage], limits: list[Limits]) -> list[np.ndarray]:
 def _bytes(values: np.ndarray) -> str:
     """Returns the bytes of an array, row by row, as base64."""
     little = values.astype(values.dtype.newbyteorder("<"))
-    return base64.b64encode(np.ascontiguousarray(little)).decode("ascii")
+    return base64.b64encode(little.tobytes()).decode("ascii")

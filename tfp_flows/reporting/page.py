@@ -21,6 +21,7 @@ from tfp_flows.diagnostics.held_out import FittedDensity
 from tfp_flows.flow import Flow
 from tfp_flows.flow.composition import random_orders
 from tfp_flows.plotting.page_figures import as_image, as_svg
+from tfp_flows.plotting.style import figure_of
 from tfp_flows.plotting.thumbnails import trainable_parameters
 from tfp_flows.reporting.explorer import explorer_data
 
@@ -246,7 +247,7 @@ def _figures(
     figures = []
     logs = getattr(history, "history", history)
     if isinstance(logs, Mapping) and logs.get("loss"):
-        curves = plotting.plot_history(logs, entropy=entropy).figure
+        curves = figure_of(plotting.plot_history(logs, entropy=entropy))
         figures.append(as_svg(curves, "history", "Training: mean of -log_prob, nats."))
     source = flow if context is None else flow.given(context)
     if context is None:

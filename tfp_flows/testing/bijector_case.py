@@ -153,7 +153,7 @@ class BijectorCase:
         n, width = points.shape
         rows = np.arange(n + (n == width)) % n
         self.x = points[rows]
-        self.context = None if context is None else context[rows]
+        self.context: np.ndarray | Any = None if context is None else context[rows]
         self.bijector = self.bound(self.unbound, self.context)
         self.tolerance = tolerance
 
@@ -208,8 +208,10 @@ class BijectorCase:
     def batches(self) -> list[tuple[tuple[int, ...], np.ndarray, Values | Exception]]:
         """Batch shapes with 0 to 2 axes, the rows of x in each, and the results."""
         a, b = [size for size in (2, 3, 4) if size != self.x.shape[1]][:2]
+        batches: tuple[tuple[int, ...], ...] = ((), (a,), (b, a))
         found = []
-        for batch in ((), (a,), (b, a)):
+        for batch in batches:
+            answer: Values | Exception
             rows = np.arange(int(np.prod(batch))).reshape(batch) % len(self.x)
             try:
                 context = self.rows_of_context(rows)

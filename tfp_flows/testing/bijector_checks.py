@@ -1,6 +1,7 @@
 """The checks of a bijector: each a small function that yields what it finds."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -105,7 +106,7 @@ def _round_trip(case: BijectorCase) -> Iterator[Failure]:
 def _why_no_inverse(case: BijectorCase) -> str:
     """Returns a hint at a common mistake in an inverse, or no text."""
     off = case.values.inverse - case.x
-    near = {"rtol": 0, "atol": case.tolerance}
+    near: dict[str, Any] = {"rtol": 0, "atol": case.tolerance}
     if np.allclose(case.values.inverse, case.evaluate(case.y, case.y).forward, **near):
         return ": inverse(y) is forward(y)"
     if np.allclose(off, off[0], **near):
@@ -275,7 +276,7 @@ def _weights_visible(case: BijectorCase) -> Iterator[Failure]:
 
 @_check
 def _weights_used(case: BijectorCase) -> Iterator[Failure]:
-    missed = {}
+    missed: dict[Any, dict[str, bool]] = {}
     for found in case.gradients:
         weights = trainable_weights(case.bijector)
         for weight, gradient in zip(weights, found.by_weights, strict=True):
@@ -291,7 +292,7 @@ def _weights_used(case: BijectorCase) -> Iterator[Failure]:
 
 @_check
 def _gradients_finite(case: BijectorCase) -> Iterator[Failure]:
-    bad = {}
+    bad: dict[Any, Any] = {}
     for found in case.gradients:
         names = [f"the weight {name_of(w)}" for w in trainable_weights(case.bijector)]
         pairs = [

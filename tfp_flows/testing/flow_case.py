@@ -27,7 +27,7 @@ class FlowCase:
         self,
         flow: Flow,
         x: np.ndarray,
-        context: np.ndarray | None,
+        context: np.ndarray | Any,
         tolerance: float,
         skip: set[str],
     ):

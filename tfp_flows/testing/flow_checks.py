@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -61,7 +62,11 @@ def _stages(case: FlowCase) -> Iterator[Failure]:
             )
             return
         context = case.context if context_size_of(bijector) else None
-        about = {"context": context, "tolerance": case.tolerance, "skip": skip}
+        about: dict[str, Any] = {
+            "context": context,
+            "tolerance": case.tolerance,
+            "skip": skip,
+        }
         try:
             check_bijector(bijector, z, **about)
         except CheckFailure as failure:
@@ -237,7 +242,7 @@ def _integral(case: FlowCase) -> Iterator[Failure]:
 def _context(case: FlowCase) -> Iterator[Failure]:
     if case.context is None:
         raise NotApplicableError
-    about = {"points": case.x, "tolerance": case.tolerance}
+    about: dict[str, Any] = {"points": case.x, "tolerance": case.tolerance}
     alone = [
         case.distribution(row).log_prob(tf.constant(x)).numpy()
         for row, x in zip(case.context, case.x, strict=True)
@@ -276,7 +281,7 @@ def _broadcast(case: FlowCase) -> Iterator[Failure]:
             case.distribution(case.context[row]).log_prob(tf.constant(case.x)).numpy()
         )
         message = f"log_prob given {shape} is not that given each of them"
-        about = {"points": case.x, "tolerance": case.tolerance}
+        about: dict[str, Any] = {"points": case.x, "tolerance": case.tolerance}
         yield from mismatch(message, got, expected, **about)
     drawn = given.sample(2, seed=(0, 0)).shape
     if drawn != (2, 3, 1, case.x.shape[1]):

@@ -68,7 +68,7 @@ def _build(optimizer: keras.optimizers.Adam, weights: Sequence[keras.Variable]) 
 def _apply(
     optimizer: keras.optimizers.Adam,
     gradients: Sequence[Any],
-    weights: Sequence[keras.Variable] | None = None,
+    weights: Sequence[keras.Variable] | Any = None,
 ) -> None:
     """Updates the weights by their gradients, as `Optimizer.apply`."""
     if not optimizer.built:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import sys
 import time
@@ -55,7 +56,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def __init__(
         self,
-        folder: Path,
+        folder: str | os.PathLike,
         order: RowOrder | None,
         others: Sequence[keras.callbacks.Callback],
         identity: list[int] | None,
@@ -237,7 +238,7 @@ def _read(path: Path, content: bytes) -> tuple[dict[str, np.ndarray], dict[str, 
 
 def _plain(callback: keras.callbacks.Callback) -> dict[str, Any]:
     """Returns copies of the attributes of a callback that are plain data."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in vars(callback).items():
         if name in _NOT_KEPT:
             continue
@@ -287,7 +288,7 @@ def _put(
         else:
             setattr(callback, name, value if value.ndim else value.item())
         return
-    parts = []
+    parts: list[np.ndarray] = []
     while f"{key}/{len(parts)}" in arrays:
         parts.append(arrays[f"{key}/{len(parts)}"])
     if held and isinstance(held[0], tf.Variable):

@@ -151,7 +151,9 @@ class Guard(keras.callbacks.Callback):
         self._skipped.assign(0)
         self._in_a_row.assign(0)
         self._has_warned, self._returns = False, 0
-        self._good, self._best, self._least = [], [], np.inf
+        self._good: list[np.ndarray] = []
+        self._best: list[np.ndarray] = []
+        self._least = np.inf
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keeps the weights that the first epoch starts from."""

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -76,21 +77,21 @@ class Plan:
 
     device: str
     rows_in_memory: bool
-    batch_size: int | None
-    steps_per_epoch: int | None
+    batch_size: int | Any
+    steps_per_epoch: int | Any
     steps_per_call: int
     jit_compile: bool
     parts: int
     fills_up: bool
 
     @property
-    def width(self) -> int | None:
+    def width(self) -> int | Any:
         """Rows of a batch, with those that only fill it up; None where it varies."""
         if self.fills_up:
             return math.ceil(self.batch_size / self.parts) * self.parts
         return None if self.rows_in_memory else self.batch_size
 
-    def has_weighted_rows(self, rows: int | None) -> bool:
+    def has_weighted_rows(self, rows: int | Any) -> bool:
         """Returns whether some batch of an epoch of so many rows is filled up."""
         if not self.fills_up:
             return False
@@ -106,7 +107,7 @@ def make_plan(
     settings: Settings,
     points: FitData,
     *,
-    batch_size: int | None,
+    batch_size: int | Any,
     epochs: int,
     steps_per_epoch: int | None,
     callbacks: Sequence[keras.callbacks.Callback],
@@ -130,6 +131,7 @@ def make_plan(
     """
     tensors = [weight.value for weight in model.weights]
     on_gpu = devices.is_gpu(tensors)
+    steps: int | Any  # None where only the end of a dataset tells
     if points.length is None:
         rows_in_memory, batch_size = False, points.rows_per_batch
         steps = steps_per_epoch or points.batches_per_epoch

@@ -71,7 +71,7 @@ class Trainer:
                 model, lambda batch: first_part(self._strategy, batch)
             )
         self.gradients = Gradients(model, jit_compile=bool(settings.jit_compile))
-        self.plan: Plan | None = None
+        self.plan: Plan | Any = None
         # The rows of the fit that runs, where they are in memory.
         self._rows: RowsInMemory | None = None
         # The compiled function for rows in memory, after the `kind` of rows it is for.
@@ -222,7 +222,7 @@ class Trainer:
         self.plan = plan
 
     def _source(
-        self, points: FitData, order: RowOrder | None, steps_per_epoch: int | None
+        self, points: FitData, order: RowOrder | Any, steps_per_epoch: int | None
     ) -> tuple[Any, int | None]:
         """Returns the batches that Keras is given, and its `steps_per_epoch`."""
         plan = self.plan

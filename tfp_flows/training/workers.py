@@ -36,7 +36,7 @@ class Workers:
 
     def __init__(self, strategy: tf.distribute.Strategy) -> None:
         self._strategy = strategy
-        resolver = getattr(strategy, "cluster_resolver", None)
+        resolver: Any = getattr(strategy, "cluster_resolver", None)
         tasks = resolver.cluster_spec().as_dict() if resolver else {}
         kinds = [kind for kind in ("chief", "worker") if kind in tasks]
         self.count = sum(len(tasks[kind]) for kind in kinds) or 1
@@ -53,7 +53,7 @@ class Workers:
         """Returns, in every process, the bytes that the chief has passed."""
         if self.count == 1:
             return content
-        size = int(self._sum(np.int64([len(content) * self.is_chief]))[0])
+        size = int(self._sum(np.array([len(content) * self.is_chief], np.int64))[0])
         words = np.zeros(-(-size // 8), np.int64)
         if self.is_chief:
             words.view(np.uint8)[:size] = np.frombuffer(content, np.uint8)
@@ -109,7 +109,7 @@ class Workers:
     def _compare(self, name: str, data: Any) -> None:
         mark = zlib.crc32(json.dumps(data, default=str).encode())
         # Where one process differs, all of them raise, and none waits for another.
-        if self._sum(np.int64([mark]))[0] != self.count * mark:
+        if self._sum(np.array([mark], np.int64))[0] != self.count * mark:
             raise ValueError(
                 f"All workers must have the same {name}. Received: different {name}. "
                 "Remedy: the same script for all, with "

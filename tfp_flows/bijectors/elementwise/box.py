@@ -50,7 +50,7 @@ class Box(tf.Module):
         self, box: str | tuple[float, float], size: int, dtype: tf.DType
     ) -> None:
         super().__init__()
-        low, high = (-_DEFAULT, _DEFAULT) if box == "data" else box
+        low, high = (-_DEFAULT, _DEFAULT) if isinstance(box, str) else box
 
         def variable(value: float, shape: list[int], name: str) -> tf.Variable:
             return tf.Variable(
