@@ -12,7 +12,7 @@ import tensorflow as tf
 import tfp_flows as tfpf
 from tfp_flows import plotting, reporting
 from tfp_flows.cli import fit, main
-from tfp_flows.data import batches, streams, tables
+from tfp_flows.data import batches, streams, summaries, tables
 from tfp_flows.data.streams import Stream
 from tfp_flows.data.summaries import Summary
 from tfp_flows.training import checkpoint
@@ -165,7 +165,7 @@ def test_moments_are_those_of_all_rows():
 
 
 def test_a_sample_is_bounded_and_random(monkeypatch):
-    monkeypatch.setattr(tfpf.summaries, "_MOST_ROWS", 100)
+    monkeypatch.setattr(summaries, "_MOST_ROWS", 100)
     x, keys = np.arange(10_000.0)[:, np.newaxis], RNG.random(10_000)
     summary = Summary()
     for part in np.split(np.arange(10_000), 40):
