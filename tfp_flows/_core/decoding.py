@@ -89,7 +89,7 @@ class Decoder:
         values = np.array(data["values"], dtype=_dtype(data["dtype"]).as_numpy_dtype)
         return values.reshape(data["shape"])
 
-    def _read_number(self, data: dict[str, Any]) -> np.generic:
+    def _read_number(self, data: dict[str, Any]) -> Any:
         return self._read_array(data)[()]
 
     def _read_tensor(self, data: dict[str, Any]) -> tf.Tensor:
