@@ -10,6 +10,7 @@ import pandas as pd
 import planted_defects
 import pytest
 import tensorflow_probability as tfp
+from figures import assert_apart
 from matplotlib.figure import Figure
 from planted_defects import DEFECTS, EXACT, mixture, perfect
 from scipy import stats
@@ -481,7 +482,10 @@ def test_the_picture_shows_the_worst_first():
 @pytest.mark.parametrize("d", [1, 64])
 def test_the_picture_of_few_and_many_coordinates(d):
     figure = plot_calibration(identity(d), normal_rows(200, d))
-    assert len(panels(figure)) == (6 if d == 1 else 8)
+    names = [ax.get_title().split()[0] for ax in panels(figure) if ax.get_title()]
+    assert len(names) == (3 if d == 1 else 4)
+    assert names[-2:] == ["radius", "log-density"]
+    assert_apart(figure)
 
 
 def test_the_picture_on_the_user_s_axes(good):

@@ -38,30 +38,6 @@ pytestmark = pytest.mark.usefixtures("no_pyplot_figures")
 FORMATS = ["png", "svg", "pdf"]
 
 
-def five_stages():
-    return tfpf.Flow(
-        [
-            tfb.Shift([0.0, -2.0]),
-            tfb.Scale([2.0, 1.5]),
-            tfpf.bijectors.ShiftAndCube(3.0),
-            tfpf.bijectors.Rotation2D(1.0),
-            tfb.Sigmoid(),
-        ],
-        base=tfd.MultivariateNormalDiag([0.0, 0.0], [0.5, 0.5]),
-    )
-
-
-@pytest.fixture(scope="module")
-def flow2():
-    return five_stages()
-
-
-@pytest.fixture(scope="module")
-def flow1():
-    bijectors = [tfb.Invert(tfb.NormalCDF()), tfb.Scale(2.0)]
-    return tfpf.Flow(bijectors, base=tfd.Beta(2.0, 5.0), event_size=1)
-
-
 @pytest.fixture(scope="module")
 def flow5():
     return tfpf.Flow([tfb.Scale(2.0), tfb.Tanh()], event_size=5)

@@ -38,6 +38,16 @@ class WeightAverage(keras.callbacks.Callback):
     Attributes:
       best: the mean of -log_prob of the best average at the selection rows, in nats.
 
+    Example:
+      >>> import tfp_flows as tfpf
+      >>> x = tfpf.densities.make("two_moons").sample(600, seed=0)
+      >>> flow = tfpf.recipes.real_nvp(2, layers=2, hidden=(8,), seed=0)
+      >>> flow.compile("adam")
+      >>> average = WeightAverage(x[500:])
+      >>> history = flow.fit(x[:500], epochs=3, verbose=0, callbacks=[average])
+      >>> average.best == min(history.history["val_loss"])
+      True
+
     Source: Shamir and Zhang (2013), "Stochastic gradient descent for non-smooth
     optimization", section 4 (polynomial-decay averaging).
     """

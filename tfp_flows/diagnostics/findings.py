@@ -3,6 +3,7 @@
 import dataclasses
 import html
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from tfp_flows.diagnostics.numerics import Numerics
 from tfp_flows.diagnostics.p_values import shown
 from tfp_flows.diagnostics.two_samples import Classifier, Discrepancy, Marginal
 
-__all__ = ["Check", "FitReport"]
+__all__ = ["Check", "FitReport", "verdict_as_html"]
 
 _SHOWN = 5  # coordinates, columns or pairs that are printed, the worst first
 
@@ -100,7 +101,7 @@ class FitReport:
 
     def _repr_html_(self) -> str:
         """Returns what a notebook shows: the verdicts, and all numbers on a click."""
-        first, *others = map(html.escape, self.verdicts)
+        first, *others = map(verdict_as_html, self.verdicts)
         mark, color = ("✓", "#2e7d32") if self.passed else ("✗", "#c62828")
         items = "".join(f"<li>{verdict}</li>" for verdict in others)
         return (
@@ -227,6 +228,11 @@ class FitReport:
             for name, share in numbers.outside.items()
         ]
         return lines
+
+
+def verdict_as_html(verdict: str) -> str:
+    """Returns a verdict as HTML, with the names between backticks as code."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(verdict))
 
 
 def _cut(name: str) -> str:

@@ -100,6 +100,7 @@ class FlowDensity(
 
     Attributes:
       flow_: the fitted `Flow`, in the units of the data.
+      supports_: the fitted `Supports`: what values the columns can have.
       history_: dict from a metric to its value after each epoch; empty if no flow was
         trained.
       start_: mean held-out log-density of the best mixture, in nats, for standardized

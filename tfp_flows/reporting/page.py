@@ -3,7 +3,6 @@
 import html
 import json
 import platform
-import re
 from collections.abc import Mapping, Sequence
 from importlib import metadata, resources
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import ArrayLike
 from tfp_flows import plotting
 from tfp_flows._core import checks, files
 from tfp_flows.diagnostics import FitReport, evaluate
+from tfp_flows.diagnostics.findings import verdict_as_html
 from tfp_flows.diagnostics.held_out import FittedDensity
 from tfp_flows.flow import Flow
 from tfp_flows.flow.composition import random_orders
@@ -151,8 +151,7 @@ def _verdicts(found: FitReport) -> str:
         kind = "good" if found.passed and i == 0 else "bad" if i <= failed else ""
         if found.passed and i > 0:
             kind = ""
-        text = re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(verdict))
-        lines.append(f'<li class="{kind}">{text}</li>')
+        lines.append(f'<li class="{kind}">{verdict_as_html(verdict)}</li>')
     return "\n".join(lines)
 
 
