@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfp_flows._core import notebooks as _notebooks
+
 if TYPE_CHECKING:
     from tfp_flows import (
         bases,
@@ -85,6 +87,15 @@ def _register_classes() -> None:
     for name in __all__:
         if name not in _HEAVY:
             __getattr__(name)
+
+
+def _flow_as_html(*parts: Any) -> str:
+    from tfp_flows.plotting.thumbnails import flow_as_html  # it imports matplotlib
+
+    return flow_as_html(*parts)
+
+
+_notebooks.draw_by("flow", _flow_as_html)
 
 
 def _is_command_line() -> bool:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfp_flows import networks
 from tfp_flows._core import checks
+from tfp_flows._core.statistics import median_and_spread
 from tfp_flows.bijectors.base import Bijector, register
 from tfp_flows.bijectors.bracketed_root import bracketed_root
 from tfp_flows.bijectors.mixtures import (
@@ -24,9 +25,6 @@ __all__ = ["Gaussianize"]
 
 # A start from data uses at most this many points.
 _MAX_POINTS = 5000
-
-# Distance between the quartiles of the standard normal distribution.
-_NORMAL_QUARTILES = 1.349
 
 
 @register
@@ -195,8 +193,7 @@ def _center_and_unit(y: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarra
       y: `(n, d)`.
       least: a smaller unit has no reciprocal.
     """
-    low, center, high = np.quantile(y, [0.25, 0.5, 0.75], axis=0)
-    unit = (high - low) / _NORMAL_QUARTILES
+    center, unit = median_and_spread(y)
     unit = np.where(unit >= least, unit, y.std(0))  # half of the points are equal
     varies = (y.min(0) < y.max(0)) & (unit >= least)
     return center, np.where(varies, unit, 1.0)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._core import checks
+from tfp_flows._core import checks, notebooks
 from tfp_flows._core.caches import forget_with
 from tfp_flows._core.conditioning import infer_context_size
 from tfp_flows.bijectors.adaptation import adapt, needs_adaptation
@@ -383,9 +383,7 @@ class Flow(keras.Model):
         return self._evaluator.stages(self._stage_names, n, seed, context)
 
     def _repr_html_(self) -> str:
-        from tfp_flows.plotting.thumbnails import flow_as_html  # it builds on Flow
-
-        return flow_as_html(self, self._stage_names)
+        return notebooks.as_html("flow", self, self._stage_names)
 
     def reordered(self, order: Sequence[int]) -> Self:
         """Returns an independent copy with the bijectors in another order.
