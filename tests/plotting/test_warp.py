@@ -163,6 +163,7 @@ def test_a_bijector_tells_its_width_or_is_drawn_over_a_plane():
     assert figure.get_supxlabel().endswith("of 3; the others are held at one point")
     ax = plot_log_det(tfb.Scale([1.0, 2.0, 3.0]), resolution=4)
     np.testing.assert_allclose(ax.images[0].get_array(), np.log(6), rtol=1e-6)
+    assert ax.texts[0].get_text() == "1.79 nats everywhere"
 
 
 def test_a_bound_context_warps(flow2):

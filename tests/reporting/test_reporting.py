@@ -74,6 +74,7 @@ def test_the_verdicts_come_first(page):
     assert text.index("<h1>Moons &lt;and&gt; more</h1>") < first
     assert first < min(text.index("<canvas"), text.index("<table"), text.index("<svg"))
     assert 'class="good">Good: 400 rows' in text
+    assert "`" not in text[first : text.index("</ul>", first)]
 
 
 def test_what_was_given_is_shown_and_escaped(page):
@@ -226,6 +227,17 @@ def test_it_loads_in_under_a_second(shown):
             )
         )
     assert 0 < min(times) < 1000
+
+
+def test_a_narrow_page_does_not_scroll_sideways(shown):
+    before = shown.get_window_size()
+    shown.set_window_size(420, 900)
+    widths = shown.execute_script(
+        "const page = document.documentElement;"
+        "return [page.scrollWidth, page.clientWidth]"
+    )
+    shown.set_window_size(before["width"], before["height"])
+    assert widths[0] <= widths[1] < 600
 
 
 def test_keys_on_the_slider_change_the_picture(shown):
