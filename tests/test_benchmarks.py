@@ -365,8 +365,8 @@ def test_the_table_of_rates():
     assert "starts\n1.2 s after" in told and "after 2.3 s" in told
 
 
-@pytest.mark.parametrize("device", ["", *_speed_cases.DEVICES])
-def test_what_makes_ours_fast_can_be_left_out(device, monkeypatch):
+@pytest.mark.parametrize("name", ["", *_speed_cases.OPTIMIZATIONS])
+def test_what_makes_ours_fast_can_be_left_out(name, monkeypatch):
     made = []
     build = _speed_cases.our_flow
     monkeypatch.setattr(
@@ -375,7 +375,7 @@ def test_what_makes_ours_fast_can_be_left_out(device, monkeypatch):
     monkeypatch.setattr(plan, "_STEP_OPERATIONS_FOR_XLA", 0)
     monkeypatch.setattr(plan, "_FIT_OPERATIONS_FOR_XLA", 1e6)
     monkeypatch.setattr(plan, "parts_of", lambda _: 2)
-    entry = _speed_cases.Entry("ours-without", without=device)
+    entry = _speed_cases.Entry("ours-without", without=name)
     _speed_cases.ours_without(TINY, entry).train(TINY.steps)
     (flow,) = made
     found = flow._trainer.plan
@@ -386,8 +386,8 @@ def test_what_makes_ours_fast_can_be_left_out(device, monkeypatch):
         "many-steps": found.steps_per_call > 1,
         "xla": found.jit_compile,
     }
-    gone = {device, "parts"} if device == "rows-in-memory" else {device}
-    assert expected == {name: name not in gone for name in _speed_cases.DEVICES}
+    gone = {name, "parts"} if name == "rows-in-memory" else {name}
+    assert expected == {each: each not in gone for each in _speed_cases.OPTIMIZATIONS}
     assert int(flow.optimizer.iterations) == TINY.steps
     assert trainer.make_plan is plan.make_plan
 
@@ -405,7 +405,7 @@ def test_speedups_are_those_of_pairs_of_rounds():
     }
     ratios = speed.speedups(found)
     assert ratios == {"parts": [2.0, 3.0, 4.0], "rows-in-memory": [1.0, 2.5, 2.0]}
-    table = speed.table_of_devices([{"case": "real_nvp_2d", "speedups": ratios}])
+    table = speed.table_of_optimizations([{"case": "real_nvp_2d", "speedups": ratios}])
     assert "| parts | 3.00 (2.00 to 4.00) |" in table
     assert "| rows-in-memory | 2.00 (1.00 to 2.50) |" in table
 

@@ -87,7 +87,7 @@ class Entry:
       precision: of matrix products: "float32", "tf32", "mixed" for bfloat16, or "" as
         the library has it.
       xla: whether XLA compiles ours; None as it comes.
-      without: the device for speed that ours does without, one of `DEVICES`, or "".
+      without: the optimization that ours does without, one of `OPTIMIZATIONS`, or "".
     """
 
     method: str
@@ -145,7 +145,7 @@ def our_flow(case: Case, entry: Entry) -> Any:
 # What makes ours fast, and the fields of a fit's plan that leave it out. Batches of a
 # dataset have no known size, so they are not cut into parts: what rows in memory bring
 # is measured against ours without parts.
-DEVICES: dict[str, dict[str, Any]] = {
+OPTIMIZATIONS: dict[str, dict[str, Any]] = {
     "fused-adam": {},
     "rows-in-memory": {"rows_in_memory": False, "parts": 1, "fills_up": False},
     "parts": {"parts": 1},
@@ -156,15 +156,16 @@ COMPARED_WITH = {"rows-in-memory": "parts"}
 
 
 @contextlib.contextmanager
-def planned_without(device: str) -> Iterator[None]:
-    """Has fits planned without a device, and like long ones, which XLA may compile."""
+def planned_without(optimization: str) -> Iterator[None]:
+    """Has fits planned like long ones, for which XLA pays, and without something."""
     from tfp_flows.training import trainer
 
     make_plan = trainer.make_plan
 
     def changed(*args: Any, **options: Any) -> Any:
         plan = make_plan(*args, **{**options, "epochs": 1_000_000})
-        return dataclasses.replace(plan, **DEVICES[device]) if device else plan
+        fields = OPTIMIZATIONS[optimization] if optimization else {}
+        return dataclasses.replace(plan, **fields)
 
     trainer.make_plan = changed
     try:
@@ -174,7 +175,7 @@ def planned_without(device: str) -> Iterator[None]:
 
 
 def ours_without(case: Case, entry: Entry) -> Contender:
-    """tfp_flows in a long fit, without one of the devices that make it fast."""
+    """tfp_flows in a long fit, without one of its optimizations."""
     import keras
 
     class Plain(keras.optimizers.Adam):

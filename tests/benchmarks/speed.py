@@ -9,8 +9,8 @@ the rows on hand as one tensor. `products` does the matrix products of a step an
 nothing else. How soon a fit has taken its first steps is measured in fresh processes.
 `--write` writes docs/speed.md and docs/speed.json.
 
-`--without` measures instead what each device that makes training fast brings, by
-leaving it out: all flows are in one process and take turns, and each round gives a
+`--without` measures instead what each optimization of training brings, by leaving it
+out: all flows are in one process and take turns, and each round gives a
 ratio. `--write` then writes the table to docs/speed.md, and docs/speed_without.json.
 
 Run: python tests/benchmarks/speed.py [--cases real_nvp_2d ...] [--rounds 5]
@@ -27,8 +27,8 @@ import _harness
 from _speed_cases import (
     CASES,
     COMPARED_WITH,
-    DEVICES,
     METHODS,
+    OPTIMIZATIONS,
     PEERS,
     Case,
     Entry,
@@ -40,13 +40,17 @@ NAMES = [name for name in METHODS if name not in ("matrices", "ours-without")]
 
 # Between these comments stands the table of `--without` in docs/speed.md.
 PAGE = _harness.DOCS / "speed.md"
-BEGIN, END = "<!-- devices by tests/benchmarks/speed.py -->", "<!-- until here -->"
+BEGIN, END = (
+    "<!-- optimizations by tests/benchmarks/speed.py -->",
+    "<!-- until here -->",
+)
 
-DEVICES_TEXT = """\
-[Training](training.md) says what makes a fit fast. Each of these devices is left out in
-turn, in a fit that is as long as XLA needs to pay: how many times as fast is training
-with it? Medians of paired rounds, with the lowest and the highest. What rows in memory
-bring is measured without parts, since batches of a dataset are not cut into parts."""
+OPTIMIZATIONS_TEXT = """\
+[Training](training.md) says what makes a fit fast. Each of these optimizations is left
+out in turn, in a fit that is as long as XLA needs to pay: how many times as fast is
+training with it? The numbers are medians of paired rounds, with the lowest and the
+highest. What rows in memory bring is measured without parts, since batches of a dataset
+are not cut into parts."""
 
 # Prints seconds from the end of the imports to the start of the first epoch, and to the
 # end of the first call, which takes several steps.
@@ -111,7 +115,7 @@ def table(case: Case, rates: dict[str, dict]) -> str:
     return "\n".join([*lines, ""])
 
 
-def devices_block() -> str:
+def optimizations_block() -> str:
     """Returns the table of `--without` that docs/speed.md has."""
     return PAGE.read_text("utf-8").partition(BEGIN)[2].partition(END)[0].strip()
 
@@ -131,13 +135,13 @@ else, so no flow with these networks can train faster. The peers' rates do not d
 on the number of points, which they take in chunks of 65,536.
 
 {tables}
-## What each device brings
+## What each optimization brings
 
-{DEVICES_TEXT}
+{OPTIMIZATIONS_TEXT}
 
 {BEGIN}
 
-{devices_block()}
+{optimizations_block()}
 
 {END}
 
@@ -152,49 +156,50 @@ second's steps, ends after {first[1]:.1f} s. These are medians over fresh proces
 
 
 def speedups(found: dict[Entry, Measured]) -> dict[str, list[float]]:
-    """Returns how many times as fast ours is with each device, round by round."""
+    """Returns how many times as fast ours is with each optimization, by rounds."""
     rates = {e.without: m.rates["train"] for e, m in found.items() if not m.error}
     return {
-        device: [
+        name: [
             with_it / without
             for with_it, without in zip(
-                rates[COMPARED_WITH.get(device, "")], rates[device], strict=True
+                rates[COMPARED_WITH.get(name, "")], rates[name], strict=True
             )
         ]
-        for device in rates
-        if device
+        for name in rates
+        if name
     }
 
 
-def table_of_devices(results: list[dict]) -> str:
+def table_of_optimizations(results: list[dict]) -> str:
     """Returns the medians of `speedups`, with their range over the rounds."""
     titles = [CASES[result["case"]].title for result in results]
     lines = [
         f"| | {' | '.join(titles)} |",
         f"|---|{'---|' * len(titles)}",
     ]
-    for device in results[0]["speedups"]:
+    for name in results[0]["speedups"]:
         cells = [
             f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-            for ratios in (result["speedups"][device] for result in results)
+            for ratios in (result["speedups"][name] for result in results)
         ]
-        lines.append(f"| {device} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def without(devices: list[str], cases: list[str], rounds: int) -> list[dict]:
-    """Measures ours with all devices, and without each of some."""
-    devices = [d for d in DEVICES if d in devices or "all" in devices]
-    left_out = dict.fromkeys(["", *map(COMPARED_WITH.get, devices), *devices])
-    entries = [Entry("ours-without", without=d) for d in left_out if d is not None]
+def without(names: list[str], cases: list[str], rounds: int) -> list[dict]:
+    """Measures ours with all optimizations, and without each of some."""
+    names = [n for n in OPTIMIZATIONS if n in names or "all" in names]
+    left_out = dict.fromkeys(["", *map(COMPARED_WITH.get, names), *names])
+    entries = [Entry("ours-without", without=n) for n in left_out if n is not None]
     results = []
-    for name in cases:
+    for each in cases:
         # A third of the steps is enough, since the ratios are paired.
-        case = dataclasses.replace(CASES[name], steps=CASES[name].steps // 12 * 4)
+        case = dataclasses.replace(CASES[each], steps=CASES[each].steps // 12 * 4)
         found = measure(case, entries, rounds, tasks=["train"])
-        ratios = {d: r for d, r in speedups(found).items() if d in devices}
-        results.append({"case": name, "speedups": ratios})
-        print(table_of_devices(results[-1:]), flush=True)
+        ratios = speedups(found)
+        ratios = {name: ratios[name] for name in names}
+        results.append({"case": each, "speedups": ratios})
+        print(table_of_optimizations(results[-1:]), flush=True)
     return results
 
 
@@ -203,13 +208,13 @@ if __name__ == "__main__":
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--methods", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--without", nargs="+", choices=["all", *DEVICES])
+    parser.add_argument("--without", nargs="+", choices=["all", *OPTIMIZATIONS])
     parser.add_argument("--write", action="store_true", help="the page in docs/")
     options = parser.parse_args()
     if options.without:
         results = without(options.without, options.cases, options.rounds)
         if options.write:
-            block = f"{table_of_devices(results)}\n\n{_harness.made_by(__file__)}"
+            block = f"{table_of_optimizations(results)}\n\n{_harness.made_by(__file__)}"
             text = _harness.between(PAGE.read_text("utf-8"), BEGIN, END, block)
             PAGE.write_text(text, encoding="utf-8")
             _harness.write_results("speed_without", results)
