@@ -542,6 +542,17 @@ def test_no_other_module_uses_private_names():
     assert not found, "These belong into tfp_flows/_core/compat.py."
 
 
+def test_every_name_is_still_needed():
+    path = Path(compat.__file__)
+    others = [p.read_text() for p in PACKAGE.rglob("*.py") if p != path]
+    unused = [
+        name
+        for name in compat.__all__
+        if not any(f"compat.{name}" in source for source in others)
+    ]
+    assert not unused
+
+
 @pytest.mark.parametrize(
     "source",
     [

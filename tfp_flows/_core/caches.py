@@ -40,9 +40,10 @@ def in_flow() -> compat.Results | None:
     if tf.executing_eagerly():
         return None
     graph = tf.compat.v1.get_default_graph()
-    if graph not in _OPEN:
-        _OPEN[graph] = threading.get_ident(), compat.Results()
-    return _OPEN[graph][1]
+    entry = _OPEN.get(graph)
+    if entry is None:
+        entry = _OPEN[graph] = threading.get_ident(), compat.Results()
+    return entry[1]
 
 
 def forget_finished_graphs() -> None:
