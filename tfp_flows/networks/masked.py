@@ -47,6 +47,7 @@ class _Masked(keras.layers.Layer):
         self.event_size = checks.positive_size(event_size, "event_size")
         self.outputs = checks.positive_size(outputs, "outputs")
         self.hidden = as_hidden(hidden)
+        self._check_hidden()
         self.activation = keras.activations.get(activation)
         self.order = as_order(order, self.event_size).tolist()
         self.features = checks.positive_size(features, "features")
@@ -54,6 +55,9 @@ class _Masked(keras.layers.Layer):
         self.dropout = as_dropout(dropout)
         self.seed = seed
         self.drop = dropout_layer(self.dropout, seed, self.dtype_policy)
+
+    def _check_hidden(self) -> None:
+        """Raises a ValueError where the network cannot have these widths."""
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         """Creates the weights for inputs `(n, features · event_size + context)`."""
@@ -241,8 +245,7 @@ class MaskedResidualMLP(_Masked):
     Source: Nash and Durkan (2019), "Autoregressive energy machines" (ResMADE).
     """
 
-    def __init__(self, event_size: int, *args: Any, **kwargs: Any) -> None:
-        super().__init__(event_size, *args, **kwargs)
+    def _check_hidden(self) -> None:
         as_width(self.hidden)
 
     def _build_hidden(self, degrees: np.ndarray, least: int) -> np.ndarray:
