@@ -42,8 +42,8 @@ def moved(event_size=2, scale=1.5, dtype="float64", **options):
     ("options", "error"),
     [
         ({}, 1e-9),
-        ({"tolerance": 1e-6}, 1e-5),
-        ({"dtype": "float32"}, 1e-4),
+        pytest.param({"tolerance": 1e-6}, 1e-5, marks=pytest.mark.slow),
+        pytest.param({"dtype": "float32"}, 1e-4, marks=pytest.mark.slow),
     ],
 )
 def test_a_linear_field_gives_the_matrix_exponential(options, error):

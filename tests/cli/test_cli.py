@@ -214,6 +214,7 @@ def test_an_unfinished_fit_leaves_nothing(people, monkeypatch, capsys, error):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_goes_on(
     people, monkeypatch, capsys, blank_pictures, blank_report
 ):

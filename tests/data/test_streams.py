@@ -436,7 +436,9 @@ def blank(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("kind", ["npy", "parquet"])
+@pytest.mark.parametrize(
+    "kind", ["npy", pytest.param("parquet", marks=pytest.mark.slow)]
+)
 def test_fit_streams_a_folder(tmp_path, blank, kind):
     folder = write(tmp_path / "x", points(1000), kind)
     assert run("fit", folder, "--stream", "--out", tmp_path / "out", *TINY) == 0

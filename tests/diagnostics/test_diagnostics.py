@@ -47,7 +47,13 @@ def good():
 # Rates
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("heavy", "wide")))
+        for name in EXACT
+    ],
+)
 def test_an_exact_density_passes(name):
     report = evaluate(**perfect(EXACT[name](), 1, 1000))
     assert report.passed, report
@@ -103,7 +109,8 @@ def test_calibration_is_scipy_s_of_the_base():
         assert one.spread == pytest.approx(z.std())
         assert one.highest == pytest.approx(z.max())
         assert one.below == np.mean(z < stats.norm.ppf(0.005))
-        assert one.histogram.sum() == 1000
+        cells = np.histogram(stats.norm.cdf(z), 20, (0.0, 1.0))[0]
+        assert np.abs(one.histogram - cells).max() <= 1  # a row on an edge
 
 
 def test_draws_tell_what_distribution_functions_tell():

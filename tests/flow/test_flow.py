@@ -215,6 +215,7 @@ class TestFit:
         )
         assert set(history.history) == {"loss", "val_loss"}
         assert history.history["loss"][-1] < history.history["loss"][0]
+        assert int(flow.optimizer.iterations) == 9  # 3 of 150 rows each epoch
         # The file is of the last epoch, whose held-out rows are the last quarter.
         last = keras.models.load_model(tmp_path / "best.keras")
         assert last.evaluate(x[150:], verbose=0) == pytest.approx(

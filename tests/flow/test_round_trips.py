@@ -103,7 +103,7 @@ OTHERS = {
 }
 
 FAMILIES = [*ONE_OR_TWO, *((name, d) for name in OTHERS for d in OTHERS[name][1])]
-CHEAP = ("gaussian", "planar", "radial", "circular spline")
+CHEAP = ("gaussian", "circular spline")
 
 
 def marked(families):

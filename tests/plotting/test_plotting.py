@@ -84,7 +84,9 @@ def test_global_settings_stay(flow2):
     assert dict(pyplot.rcParams) == before
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] * (k != "png")) for k in FORMATS]
+)
 def test_every_picture_is_saved_without_a_warning(kind, flow1, flow2):
     x = np.asarray(flow2.sample(50, seed=1))
     figures = [

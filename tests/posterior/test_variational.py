@@ -381,6 +381,7 @@ class TestImportance:
 
 
 class TestInsideTFP:
+    @pytest.mark.slow
     def test_hmc_through_a_flow(self):
         flow = coupling_flow()
         kernel = tfp.mcmc.TransformedTransitionKernel(

@@ -1,5 +1,6 @@
 """The checks let right bijectors pass, and catch every mutant by its name."""
 
+import functools
 import re
 
 import keras
@@ -430,6 +431,7 @@ def tfpf_base(scale):
     return tfp.distributions.MultivariateNormalDiag(scale_diag=[scale, scale])
 
 
+@functools.cache
 def conditional_flow(event_size=2):
     bijectors = [
         tfb.Shift(tf.Variable(tf.fill([event_size], 0.2), name="shift")),

@@ -39,8 +39,10 @@ def test_the_seed_of_keras_orders_the_rows():
     assert not np.array_equal(model.get_weights()[0], once[0])
 
 
-# Even, with a rest, an odd one.
-@pytest.mark.parametrize("rows", [pytest.param(400, marks=pytest.mark.slow), 380, 129])
+# An odd rest, none, and an even one.
+@pytest.mark.parametrize(
+    "rows", [129, *(pytest.param(n, marks=pytest.mark.slow) for n in (400, 380))]
+)
 def test_parts_of_batches_are_the_whole(monkeypatch, rows):
     losses, weights = [], []
     for parts in (1, 4):
@@ -222,7 +224,10 @@ def test_an_optimizer_serves_one_model():
             model.fit(points(), verbose=0)
 
 
-@pytest.mark.parametrize("reduction", ["sum", "mean_with_sample_weight"])
+@pytest.mark.parametrize(
+    "reduction",
+    ["sum", pytest.param("mean_with_sample_weight", marks=pytest.mark.slow)],
+)
 def test_other_reductions_see_whole_batches(monkeypatch, reduction):
     losses = []
     for parts in (1, 2):

@@ -72,6 +72,11 @@ def assert_as_alone(function):
 def test_log_prob():
     one = flow()
     assert_as_alone(lambda i: one.log_prob(X[i]))
+
+
+@pytest.mark.slow
+def test_log_prob_in_batches():
+    one = flow()
     assert_as_alone(lambda i: one.log_prob(X[3], batch_size=4 + i))
 
 
