@@ -28,9 +28,12 @@ from tfp_flows.bijectors import (
     ActNorm,
     AdditiveCoupling,
     AffineCoupling,
+    Autoregressive,
     AutoregressiveSpline,
     Bounded,
+    Columns,
     ContinuousFlow,
+    Coupling,
     Gaussianize,
     Householder,
     LeakyReLU,
@@ -51,6 +54,7 @@ from tfp_flows.bijectors import (
     SplineCoupling,
     Standardize,
     Sylvester,
+    elementwise,
 )
 
 __all__ = ["OURS", "run", "run_apart"]
@@ -132,6 +136,17 @@ class Place(NamedTuple):
     def box(self) -> Any:
         return self.draw(st.sampled_from(["data", 4.0, (-5.0, 3.0)]))
 
+    def map(self) -> elementwise.ElementwiseMap:
+        return self.draw(
+            st.sampled_from(
+                [
+                    elementwise.AffineMap(),
+                    elementwise.BernsteinMap(4, box=self.box()),
+                    elementwise.MixtureCDFMap(2),
+                ]
+            )
+        )
+
 
 class Kind(NamedTuple):
     """A bijector from one domain onto another, for widths from `least` to `most`."""
@@ -179,6 +194,11 @@ OURS = {
         LINE, LINE, lambda p: AdditiveCoupling(**p.coupling()), least=2
     ),
     AffineCoupling: Kind(LINE, LINE, lambda p: AffineCoupling(**p.coupling()), least=2),
+    Autoregressive: Kind(
+        LINE,
+        LINE,
+        lambda p: Autoregressive(p.map(), p.order(), **p.network()),
+    ),
     AutoregressiveSpline: Kind(
         LINE,
         LINE,
@@ -186,6 +206,14 @@ OURS = {
             p.order(), bins=4, box=p.box(), affine=p.flag(), **p.network()
         ),
     ),
+    Columns: Kind(
+        LINE,
+        LINE,
+        lambda p: Columns(
+            Householder(**p.network()), p.order()[: p.draw(st.integers(1, p.size))]
+        ),
+    ),
+    Coupling: Kind(LINE, LINE, lambda p: Coupling(p.map(), **p.coupling()), least=2),
     ContinuousFlow: Kind(LINE, LINE, lambda p: ContinuousFlow(**p.network()), most=2),
     Gaussianize: Kind(LINE, LINE, lambda p: Gaussianize(2, **p.small())),
     Householder: Kind(LINE, LINE, lambda p: Householder(**p.network())),

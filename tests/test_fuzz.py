@@ -219,6 +219,12 @@ def test_other_calls(cases, flow, conditional, estimator):
 
 REQUIRED = {
     bijectors.Permute: lambda: {"order": [1, 0]},
+    bijectors.Autoregressive: lambda: {"map": bijectors.elementwise.AffineMap()},
+    bijectors.Columns: lambda: {
+        "bijector": bijectors.AffineCoupling(hidden=(2,)),
+        "columns": [1, 0],
+    },
+    bijectors.Coupling: lambda: {"map": bijectors.elementwise.AffineMap()},
     bijectors.NumericalInverse: lambda: {
         "bijector": bijectors.AffineCoupling(hidden=(2,))
     },

@@ -13,8 +13,11 @@ from zoo import ONE_OR_TWO, make
 import tfp_flows as tfpf
 from tfp_flows import bijectors
 from tfp_flows.bijectors import (
+    Autoregressive,
     AutoregressiveSpline,
     Bounded,
+    Columns,
+    Coupling,
     Householder,
     LeakyReLU,
     MaskedAutoregressive,
@@ -29,6 +32,7 @@ from tfp_flows.bijectors import (
     Spline,
     SplineCoupling,
     Sylvester,
+    elementwise,
 )
 
 tfb = tfp.bijectors
@@ -43,6 +47,15 @@ OTHERS = {
     "mixture cdf": (lambda d: [tfb.Invert(MixtureCDF(3))], (1, 2), WIDE),
     "mixture cdf coupling": (
         lambda d: [MixtureCDFCoupling(flip=i > 0, **TINY) for i in range(2)],
+        (2,),
+        LINE,
+    ),
+    "maps and columns": (
+        lambda d: [
+            Coupling(elementwise.BernsteinMap(4), **TINY),
+            Columns(LeakyReLU(0.5), [1]),
+            Autoregressive(elementwise.MixtureCDFMap(2), **TINY),
+        ],
         (2,),
         LINE,
     ),

@@ -3,7 +3,7 @@
 `Coupling` and `Autoregressive` take any map of `tfp_flows.bijectors.elementwise`.
 """
 
-from tfp_flows.bijectors import elementwise
+from tfp_flows.bijectors import elementwise as elementwise
 from tfp_flows.bijectors.act_norm import ActNorm
 from tfp_flows.bijectors.affine_coupling import AdditiveCoupling, AffineCoupling
 from tfp_flows.bijectors.autoregressive import Autoregressive
@@ -60,5 +60,4 @@ __all__ = [
     "SplineCoupling",
     "Standardize",
     "Sylvester",
-    "elementwise",
 ]
