@@ -136,6 +136,11 @@ def test_a_network_must_be_a_layer():
         AffineCoupling(network=lambda x: x)
 
 
+def test_a_name_must_be_a_string():
+    with pytest.raises(TypeError, match="must be a string"):
+        LeakyReLU(0.5, name={})
+
+
 @pytest.mark.parametrize("cls", [ShiftAndCube, Rotation2D, LeakyReLU, AffineCoupling])
 def test_a_random_start_is_drawn_once_and_stored(cls):
     x = points(2).astype("float32")

@@ -88,6 +88,9 @@ class Bijector(FlowPart, compat.BijectorHooks):
         one context.
       dtype: of weights and points; that of the first input when None.
       name: as in TFP.
+
+    Raises:
+      TypeError: `name` is not a string.
     """
 
     def __init__(
@@ -99,6 +102,8 @@ class Bijector(FlowPart, compat.BijectorHooks):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
+        if not isinstance(name, str | None):
+            raise TypeError(f"`name` must be a string. Received: {name!r}.")
         names = inspect.signature(type(self)).parameters
         super().__init__(
             forward_min_event_ndims=event_ndims,
