@@ -63,10 +63,11 @@ def python(*words, **options):
 
 
 def registered():
+    """Returns the names of the classes of ours that are registered, not of tests."""
     return sorted(
         name
-        for name in keras.saving.get_custom_objects()
-        if name.startswith("tfp_flows>")
+        for name, one in keras.saving.get_custom_objects().items()
+        if one.__module__.startswith("tfp_flows.")
     )
 
 
