@@ -217,9 +217,8 @@ class Flow(keras.Model):
         composition.check_trainable(self.trainable_variables, self._stage_names)
         if needs_adaptation((self.base, *self.bijectors)):
             self.adapt(points.first_epoch(kwargs.get("steps_per_epoch")).x)
-        sizes: dict[str, Any] = {"batch_size": batch_size, "epochs": epochs}
         history = self._trainer.fit(
-            super().fit, points, held_out, checkpoint_dir, **sizes, **kwargs
+            super().fit, points, held_out, checkpoint_dir, batch_size, epochs, **kwargs
         )
         warn_of_points_outside(self.bijectors, self._stage_names[1:], points)
         return history
