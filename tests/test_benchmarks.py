@@ -300,6 +300,7 @@ def test_means_over_tables():
 TINY = _speed_cases.Case("tiny", 4, 2, (8,), 16, 0, 8, 50)
 
 
+@pytest.mark.slow
 def test_contenders_take_the_steps_they_are_timed_for(monkeypatch):
     made = []
     build = _speed_cases.our_flow
@@ -365,6 +366,7 @@ def test_the_table_of_rates():
     assert "starts\n1.2 s after" in told and "after 2.3 s" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["", *_speed_cases.OPTIMIZATIONS])
 def test_what_makes_ours_fast_can_be_left_out(name, monkeypatch):
     made = []

@@ -16,9 +16,14 @@ DIRECTIVE = re.compile(r"^::: (tfp_flows[\w.]*)$", re.MULTILINE)
 
 # Whose code takes some seconds.
 SLOW = (
+    "bijectors.md",
     "coming_from.md",
     "conditioning.md",
+    "diagnostics.md",
+    "estimator.md",
+    "files.md",
     "gpu.md",
+    "index.md",
     "own_bijector.md",
     "pictures.md",
     "quickstart.md",

@@ -20,8 +20,14 @@ def expected():
     }
 
 
+# The others hold more of the same parts.
+QUICK = ("autoregressive", "blocks", "couplings", "elementwise", "of_tfp")
+
+
 @pytest.mark.parametrize(
-    "path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}"
+    "path",
+    [pytest.param(p, marks=[pytest.mark.slow] * (p.stem not in QUICK)) for p in FILES],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
 )
 def test_a_saved_flow_scores_the_same(path, expected):
     known = expected[path.parent]

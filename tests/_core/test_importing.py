@@ -94,6 +94,7 @@ def found():
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_importing_loads_little_beyond_tfp(found):
     assert found["loaded"] == ["tfp_flows"]
     assert not found["plotting"]

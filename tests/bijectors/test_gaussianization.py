@@ -192,6 +192,7 @@ class TestAdapt:
         given = conditional.given(np.random.default_rng(1).normal(size=(200, 3)))
         np.testing.assert_allclose(given.inverse(y), plain.inverse(y), rtol=1e-10)
 
+    @pytest.mark.slow
     def test_is_saved(self, tmp_path):
         y = np.random.default_rng(0).exponential(size=(200, 1)).astype("float32")
         flow = tfpf.Flow([Gaussianize(3)], event_size=1)

@@ -183,6 +183,7 @@ def test_the_last_bijector_standardizes_the_data(fitted):
     np.testing.assert_allclose(standard.std(0), 1, atol=0.1)
 
 
+@pytest.mark.slow
 def test_fit_of_a_density_knows_its_entropy(
     tmp_path, capsys, blank_pictures, blank_report
 ):
@@ -252,6 +253,7 @@ def test_a_fit_that_cannot_write_a_file_keeps_the_old_ones(
     assert (out / "metrics.json").read_text() == "old"
 
 
+@pytest.mark.slow
 def test_a_diverged_fit_is_refused(people, capsys):
     rate = ("--learning-rate", "1e30", "--epochs", "40")
     words = ("--out", people.parent / "out", *TINY, *rate)

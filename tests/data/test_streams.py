@@ -12,7 +12,8 @@ import tensorflow as tf
 import tfp_flows as tfpf
 from tfp_flows import plotting, reporting
 from tfp_flows.cli import fit, main
-from tfp_flows.data import batches, streams, summaries, tables
+from tfp_flows.data import streams, summaries, tables
+from tfp_flows.data.row_order import RowOrder
 from tfp_flows.data.streams import Stream
 from tfp_flows.data.summaries import Summary
 from tfp_flows.training import checkpoint
@@ -208,6 +209,7 @@ def test_a_fit_is_that_of_rows_in_memory(tmp_path, monkeypatch):
     assert shuffled["loss"] != memory["loss"]
 
 
+@pytest.mark.slow
 def test_contexts_are_the_last_columns(tmp_path):
     x = points(300, width=3).astype("float32")
     path = write(tmp_path / "x", x)
@@ -464,6 +466,7 @@ def trained_on(monkeypatch, blank):
     return seen
 
 
+@pytest.mark.slow
 def test_what_is_large_is_streamed_by_itself(tmp_path, monkeypatch, trained_on, capsys):
     path, out = tmp_path / "x.csv", tmp_path / "out"
     write_csv(path, points(100))
@@ -480,6 +483,7 @@ def test_what_is_large_is_streamed_by_itself(tmp_path, monkeypatch, trained_on, 
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_folder_and_a_density_of_one_name(tmp_path, monkeypatch, trained_on):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "two_moons", points(100))
@@ -510,4 +514,4 @@ def test_fit_refuses_streams(tmp_path, monkeypatch, capsys, words, expected):
 def test_orders_are_of_stretches(tmp_path, small_pools):
     stream = Stream(write(tmp_path / "x", points(300)))
     order = stream.order(0)
-    assert isinstance(order, batches.Order) and order.rows == 75
+    assert isinstance(order, RowOrder) and order.rows == 75

@@ -60,7 +60,14 @@ def test_an_exact_density_passes(name):
     assert report.verdicts[0].startswith("Good: 1,000 rows")
 
 
-@pytest.mark.parametrize("name", DEFECTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # The training rows among the test's are found by the same check.
+        pytest.param(name, marks=[pytest.mark.slow] * (name == "learned_by_heart"))
+        for name in DEFECTS
+    ],
+)
 def test_a_planted_defect_is_found(name):
     make, check = DEFECTS[name]
     report = evaluate(**make(0, 5000))
@@ -364,6 +371,7 @@ def test_a_page_of_text(good):
     assert max(map(len, page.split("\n"))) < 140
 
 
+@pytest.mark.slow
 def test_the_page_of_many_columns_is_short():
     report = evaluate(**perfect(planted_defects.wide(), 1, 500))
     assert len(str(report).split("\n")) < 65

@@ -306,6 +306,7 @@ class TestConditionalBase:
             atol=1e-3,
         )
 
+    @pytest.mark.slow
     def test_fit_and_files(self, tmp_path):
         flow = self.flow()
         flow.compile("adam")
@@ -569,6 +570,7 @@ class TestFiles:
         assert not loaded.trainable_variables
         assert len(loaded.variables) == len(flow.variables)
 
+    @pytest.mark.slow
     def test_exported(self, flow, tmp_path):
         flow.export(tmp_path / "saved")
         served = tf.saved_model.load(tmp_path / "saved")

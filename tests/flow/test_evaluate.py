@@ -114,6 +114,7 @@ def test_an_operation_that_xla_lacks():
         assert one._evaluator._log_prob._of_whole is one._evaluator._log_prob._of_any
 
 
+@pytest.mark.slow
 def test_a_long_fit_with_an_operation_that_xla_lacks(monkeypatch):
     monkeypatch.setattr(plan, "_FIT_OPERATIONS_FOR_XLA", 0)
     monkeypatch.setattr(plan, "_STEP_OPERATIONS_FOR_XLA", 0)

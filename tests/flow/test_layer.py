@@ -165,6 +165,7 @@ class TestFit:
             with pytest.raises(ValueError, match="Keras drops `sample_weight`"):
                 model.evaluate(data, verbose=0)
 
+    @pytest.mark.slow
     def test_weights_validation_and_callbacks(self, tmp_path):
         model = head_on_an_encoder(conditional_flow())
         weight = np.r_[np.full(100, 2.0), np.zeros(100)].astype("float32")

@@ -177,6 +177,7 @@ print(error)
         assert float(run(code, folder)) < 1e-6
 
 
+@pytest.mark.slow
 def test_weights_files(fitted, tmp_path):
     flow, _, x, *_ = fitted
     flow.save_weights(tmp_path / "flow.weights.h5")

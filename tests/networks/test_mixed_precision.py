@@ -89,6 +89,7 @@ def test_it_is_near_float32_and_learns_as_well():
     assert 0 < off.mean() < 0.03
 
 
+@pytest.mark.slow
 def test_a_saved_flow_keeps_it(tmp_path):
     flow = tfpf.recipes.real_nvp(2, layers=2, hidden=(8,), seed=0, dtype=MIXED)
     flow.compile("adam")

@@ -228,6 +228,7 @@ def test_panels_do_not_overlap(count):
     assert_apart(figure)
 
 
+@pytest.mark.slow
 def test_panels_of_orders_do_not_overlap(flow2):
     assert_apart(plot_orders(flow2, n=2, samples=20))
 
@@ -271,6 +272,7 @@ def test_points_that_are_not_finite_are_left_out_and_counted():
     save(figure)
 
 
+@pytest.mark.slow
 def test_a_stage_without_a_finite_point(tmp_path):
     flow = tfpf.Flow([tfb.Shift([-50.0, 0.0]), tfb.Invert(tfb.Exp())])
     figure = plot_stages(flow, n=50, resolution=5)
@@ -343,6 +345,7 @@ def test_orders_are_rows_that_keep_names_with_their_bijectors(flow2):
     np.testing.assert_allclose(points(figure.axes[-1]), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_random_orders_differ_and_repeat_with_the_seed(flow2):
     assert random_orders(9, 3, seed=1) == random_orders(9, 3, seed=1)
     assert random_orders(9, 3, seed=1) != random_orders(9, 3, seed=2)
@@ -781,6 +784,7 @@ def test_stages_of_a_conditional_flow(conditional2):
     assert np.any(points(other.axes[-1]) != points(figure.axes[-1]))
 
 
+@pytest.mark.slow
 def test_orders_of_a_conditional_flow(conditional2):
     figure = plot_orders(conditional2, context=CONTEXT, orders=[[1, 0]], samples=50)
     expected = conditional2.reordered([1, 0]).stages(50, context=CONTEXT)

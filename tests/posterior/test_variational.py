@@ -171,6 +171,7 @@ class TestReverseKL:
         assert len(set(history["loss"])) == 3
         assert "val_ess" in history
 
+    @pytest.mark.slow
     def test_keras_callbacks_work_and_checkpoints_are_flows(self, tmp_path):
         flow = gaussian_flow()
         model = ReverseKL(flow, gaussian)
@@ -318,6 +319,7 @@ class TestImportance:
         assert error == pytest.approx(math.sqrt((second_moment - 1) / n), rel=0.02)
         assert abs(log_z - math.log(2 * math.pi) / 2) < 4 * error
 
+    @pytest.mark.slow
     def test_standard_errors_are_those_of_repetitions(self):
         flow = tfpf.Flow([tfb.Scale([1.5])])
 

@@ -132,7 +132,9 @@ def test_the_page_says_that_a_wrong_flow_is_not_good(tmp_path):
     assert len(data_of(page)["orders"]) == 1 and 'id="order"' not in page
 
 
-@pytest.mark.parametrize("size", [1, 5, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "size", [1, *(pytest.param(d, marks=pytest.mark.slow) for d in (5, 12))]
+)
 def test_other_widths(tmp_path, size):
     stages = [tfb.Shift(np.zeros(size, "float32")), tfb.Scale(2.0)]
     page, _ = written(tmp_path, tfpf.Flow(stages, event_size=size))

@@ -86,6 +86,7 @@ def test_metrics_see_no_rows_that_only_fill_up(monkeypatch):
     assert seen == [21, 21, 8]
 
 
+@pytest.mark.slow
 def test_xla_where_there_are_steps_enough(monkeypatch):
     losses = []
     for fit, step in ((np.inf, 0), (0, np.inf), (0, 0)):

@@ -69,6 +69,7 @@ def assert_as_alone(function):
             np.testing.assert_array_equal(answer, alone[(i + turn) % THREADS])
 
 
+@pytest.mark.slow
 def test_log_prob():
     one = flow()
     assert_as_alone(lambda i: one.log_prob(X[i]))

@@ -92,6 +92,7 @@ def test_gradients_at_the_ends_of_the_box_are_finite():
 
 
 @pytest.mark.parametrize("wrapper", [Coupling, Autoregressive])
+@pytest.mark.slow
 def test_learns_a_conditional_of_two_modes(wrapper):
     rng = np.random.default_rng(0)
     first = rng.normal(size=4000)

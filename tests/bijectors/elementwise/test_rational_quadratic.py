@@ -45,6 +45,7 @@ def test_those_of_one_spline_for_all_points_too():
 @pytest.mark.parametrize(
     "compiled", [False, pytest.param(True, marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_second_derivatives_too(circular, invert, compiled):
     x, raw = start(circular)
     weights = tf.constant(np.random.default_rng(1).normal(size=raw.shape))
