@@ -485,7 +485,7 @@ def test_precisions_are_compared(tmp_path, monkeypatch):
     )
     page = (tmp_path / "gpu.md").read_text(encoding="utf-8")
     assert "| `real_nvp` | two_moons | 0 |" in page
-    assert gpu.BEGIN in page and "after 8 steps of 250" in page
+    assert gpu.BEGIN in page and "by 8 steps of 250" in page
 
 
 # Scaling
