@@ -21,7 +21,7 @@ def expected():
 
 
 # The others hold more of the same parts.
-QUICK = ("autoregressive", "blocks", "couplings", "elementwise", "of_tfp")
+QUICK = ("autoregressive", "couplings", "of_tfp")
 
 
 @pytest.mark.parametrize(

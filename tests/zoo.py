@@ -267,8 +267,18 @@ ONE_OF_EACH = (
     "autoregressive, bernstein",
 )
 
-# Those of them that XLA compiles in a second.
+# Those of them that XLA compiles in a second, and those that take it a quarter of a
+# minute and more, of which CI draws one.
 QUICK = ("affine", "permute")
+DEAR = (
+    "autoregressive, bernstein",
+    "continuous",
+    "coupling, mixture cdf",
+    "gaussianize",
+    "mixture cdf coupling",
+    "numerical inverse",
+    "residual block",
+)
 
 
 # Recipes

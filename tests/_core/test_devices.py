@@ -154,6 +154,7 @@ def test_a_gpu_can_run_every_bijector(case):
 # What is chosen by device
 
 
+@pytest.mark.slow
 def test_a_gpu_gets_whole_batches_more_steps_a_call_and_xla_sooner(monkeypatch):
     x, choices = points(300), []
     for on_gpu in (False, True):

@@ -100,6 +100,7 @@ def test_importing_loads_little_beyond_tfp(found):
     assert not found["plotting"]
 
 
+@pytest.mark.slow
 def test_importing_changes_no_class_of_others(found):
     assert found["classes"] > 3000
     assert found["changed"] == []

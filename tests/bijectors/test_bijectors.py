@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-from zoo import CONTRACT, MAPS, ONE_OF_EACH, QUICK, SLOW, points
+from zoo import CONTRACT, DEAR, MAPS, ONE_OF_EACH, QUICK, SLOW, points
 
 from tfp_flows import bijectors
 from tfp_flows.bijectors import (
@@ -29,7 +29,7 @@ def network():
     return keras.Sequential([keras.layers.Dense(7, "tanh", dtype="float64")])
 
 
-DEAR = {"xla", "keras_file", "dtypes"}
+OF_THE_CLASS = {"xla", "keras_file", "dtypes"}
 
 
 def slow_if(slow, cases):
@@ -39,18 +39,28 @@ def slow_if(slow, cases):
 @pytest.mark.parametrize("case", slow_if(lambda case: case in SLOW, CONTRACT))
 def test_contract(case):
     _, factory, x = CONTRACT[case]
-    passed = check_bijector(factory(), x, skip=DEAR)  # in float64
+    passed = check_bijector(factory(), x, skip=OF_THE_CLASS)  # in float64
     assert {"round_trip", "forward_log_det", "graph", "weights_used"} <= {*passed}
 
 
-@pytest.mark.parametrize("case", slow_if(lambda case: case not in QUICK, ONE_OF_EACH))
+@pytest.mark.parametrize(
+    "case",
+    [
+        *slow_if(
+            lambda case: case not in QUICK,
+            [case for case in ONE_OF_EACH if case not in DEAR],
+        ),
+        *(pytest.param(case, marks=pytest.mark.campaign) for case in DEAR),
+    ],
+)
 def test_contract_of_files_dtypes_and_xla(case):
     """What is a matter of the class rather than of its options."""
     _, factory, x = CONTRACT[case]
-    assert DEAR <= {*check_bijector(factory, x)}
+    assert OF_THE_CLASS <= {*check_bijector(factory, x)}
 
 
 def test_the_contract_covers_every_public_bijector():
+    assert {*DEAR} <= {*ONE_OF_EACH}
     public = {getattr(bijectors, name) for name in bijectors.__all__}
     assert public == {cls for cls, _, _ in CONTRACT.values()}
 
@@ -96,7 +106,7 @@ def test_affine_scale_is_bounded():
 def test_a_users_network_conditions_the_coupling():
     inner = network()
     coupling = AffineCoupling(network=inner, identity_start=False, dtype="float64")
-    passed = check_bijector(coupling, points(3), skip=DEAR)
+    passed = check_bijector(coupling, points(3), skip=OF_THE_CLASS)
     assert "weights_used" in passed
     held = [weight.value for weight in inner.weights]
     assert all(any(v is h for v in coupling.trainable_variables) for h in held)

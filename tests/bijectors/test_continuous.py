@@ -132,6 +132,7 @@ def test_a_bad_point_spoils_no_other():
     np.testing.assert_allclose(np.delete(y, 3, 0), np.delete(expected, 3, 0), atol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_field_that_cannot_be_followed_is_no_answer():
     flow = linear(np.array([[800.0]]), [0.0])  # e^800 is too large a number
     x = tf.constant([[1.0]], tf.float64)

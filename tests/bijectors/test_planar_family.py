@@ -155,6 +155,7 @@ def test_an_inverse_of_sylvester_is_right_or_nan(scale):
 
 
 @pytest.mark.parametrize("cls", [Planar, Sylvester])
+@pytest.mark.slow
 def test_implicit_gradients_match_finite_differences(cls):
     bijector = cls(identity_start=False, seed=0)
     y = points(3, n=4)

@@ -101,6 +101,7 @@ def test_identity_start_is_exact():
     np.testing.assert_array_equal(block.forward_log_det_jacobian(x, 1), np.zeros(20))
 
 
+@pytest.mark.slow
 def test_implicit_gradients_match_finite_differences():
     block = trained(2, 2.0, hidden=(3,))
     y = points(2, n=4)

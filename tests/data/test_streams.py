@@ -105,6 +105,7 @@ def test_a_pool_holds_rows_from_everywhere(tmp_path, small_pools):
     assert means.std() == pytest.approx(6400 / np.sqrt(12 * 16), rel=0.3)
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_pools_whatever_the_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(streams, "_POOL_ROWS", 2000)
     monkeypatch.setattr(streams, "_PLACES", 10)

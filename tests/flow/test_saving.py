@@ -150,6 +150,7 @@ print((flow.log_prob(np.load(folder + "/x.npy")).numpy() == expected).all())
         twice = keras.models.load_model(tmp_path / "again.keras")
         np.testing.assert_array_equal(once.log_prob(x), twice.log_prob(x))
 
+    @pytest.mark.slow
     def test_reordered_copies_everything(self, fitted):
         flow, _, x, *_ = fitted
         copy = flow.reordered(range(len(flow.bijectors)))

@@ -118,6 +118,7 @@ def test_the_same_seed_gives_the_same_comparison(capsys):
     assert "2/2" in shown and "val_loss" in shown
 
 
+@pytest.mark.slow
 def test_an_order_out_of_the_support_comes_last_and_ends_early():
     # Beyond (0, 1) a sigmoid in the last place reaches no point.
     flow = tfpf.Flow([tfb.Sigmoid(), tfb.Scale(tf.Variable([4.0, 4.0]))])

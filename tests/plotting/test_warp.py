@@ -372,6 +372,7 @@ def mixture_flow():
     return tfpf.Flow([tfb.Invert(cdf)], base=tfd.Beta(2.0, 5.0), event_size=1)
 
 
+@pytest.mark.slow
 def test_three_panels_of_a_line(mixture_flow):
     x = np.asarray(mixture_flow.sample(300, seed=5))
     figure = plot_line(mixture_flow, x)

@@ -302,6 +302,7 @@ def test_orders_and_coordinates_can_be_chosen(shown):
     assert picture(shown) != before
 
 
+@pytest.mark.slow
 def test_it_plays_from_the_base_to_the_data(shown):
     button, caption = find(shown, "play"), find(shown, "stage-caption")
     button.click()

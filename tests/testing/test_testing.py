@@ -149,6 +149,7 @@ LONE = {
 
 
 @pytest.mark.parametrize("name", LONE)
+@pytest.mark.slow
 def test_nothing_else_is_blamed(name):
     failures, report = failures_of(
         mutants.MUTANTS[name][0], X2, skip=["keras_file", "xla"]
