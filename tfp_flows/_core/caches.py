@@ -111,4 +111,4 @@ class _CacheOfChain(compat.Cache):
 
     @storage.setter
     def storage(self, results: Any) -> None:
-        pass  # TFP's constructor sets it
+        pass  # the constructor of TFP's cache assigns to it

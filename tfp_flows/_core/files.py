@@ -7,9 +7,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["CHECKPOINT", "beside"]
+__all__ = ["CHECKPOINT", "STAGING", "beside"]
 
-CHECKPOINT = "checkpoint.npz"  # the file with the state of a fit, in its folder
+# The name of the file with the state of a fit, in its folder.
+CHECKPOINT = "checkpoint.npz"
+
+# How the names of folders begin in which files wait until they are whole. One is left
+# behind where a process is killed.
+STAGING = ".tfp_flows-"
 
 
 @contextlib.contextmanager
@@ -25,7 +30,7 @@ def beside(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     parent = path.resolve().parent
     parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".tfp_flows-", dir=parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=STAGING, dir=parent) as folder:
         temporary = Path(folder) / path.name
         yield temporary
         if path.is_dir():  # a folder cannot replace one that is not empty

@@ -31,8 +31,8 @@ __all__ = ["fit"]
 
 _MOST_EPOCHS = 400
 
-_CHECKPOINT = "checkpoint"  # folder with the state of a fit that is under way
-_STAGING = ".tfp_flows-"  # begins the name of the folder where files wait to be whole
+# The name of the folder with the state of a fit that has not ended, within `--out`.
+_CHECKPOINT = "checkpoint"
 
 _VALIDATION_ROWS, _TEST_ROWS = 10_000, 100_000  # of a named density
 _FEWEST_ROWS = 20  # of a file, so that a tenth of them has a standard error
@@ -90,10 +90,10 @@ def _staged(folder: Path) -> Iterator[Path]:
     """Yields a hidden folder inside `folder`; on success its files move to `folder`."""
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(f"{_STAGING}*"):  # of a fit that was killed
+    for leftover in folder.glob(f"{files.STAGING}*"):  # of a fit that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        with tempfile.TemporaryDirectory(prefix=_STAGING, dir=folder) as hidden:
+        with tempfile.TemporaryDirectory(prefix=files.STAGING, dir=folder) as hidden:
             yield Path(hidden)
             for file in sorted(Path(hidden).iterdir()):
                 os.replace(file, folder / file.name)

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._core.files import CHECKPOINT, beside
+from tfp_flows._core.files import CHECKPOINT, STAGING, beside
 from tfp_flows.data.row_order import RowOrder
 from tfp_flows.training.workers import Workers
 
@@ -81,7 +81,7 @@ class Checkpoint(keras.callbacks.Callback):
         content = b""
         if self._workers.is_chief:
             # Temporary files of a fit that was killed.
-            for left in self.path.parent.glob(".tfp_flows-*"):
+            for left in self.path.parent.glob(f"{STAGING}*"):
                 shutil.rmtree(left, ignore_errors=True)
             if self.path.exists():
                 # An empty file is damaged, and not the same as none.
